@@ -1,0 +1,159 @@
+"""FITS image extensions written piece by piece, with DATASUM and CHECKSUM.
+
+A scan's frames leave the calibration block by block; three extensions (values, errors, mask) grow side by side in
+one file. Sizes are known beforehand, so each extension has its place from the start and headers are completed at
+the end.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["ImageStream", "ones_complement_sum"]
+
+BLOCK = 2880
+_BITPIX = {"f4": -32, "f8": -64, "u1": 8, "i2": 16, "i4": 32}
+
+
+def ones_complement_sum(data: bytes | memoryview | NDArray[np.generic], start: int = 0) -> int:
+    """Return the FITS checksum: the 32-bit ones'-complement sum of big-endian words.
+
+    Parameters
+    ----------
+    data : buffer
+        Its length must be a multiple of four bytes.
+    start : int
+        Sum so far.
+    """
+    words = np.frombuffer(data, dtype=">u4") if not isinstance(data, np.ndarray) else data.reshape(-1).view(">u4")
+    total = int(words.sum(dtype=np.uint64)) + start
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def encode_checksum(value: int) -> str:
+    """Return the 16 characters of a CHECKSUM card for the complement of a sum (FITS standard 4.0, appendix J)."""
+    value = 0xFFFFFFFF - value
+    excluded = {*range(0x3A, 0x41), *range(0x5B, 0x61)}
+    encoded = np.zeros((4, 4), np.uint8)
+    for k in range(4):
+        byte = (value >> (24 - 8 * k)) & 0xFF
+        quotient, remainder = divmod(byte, 4)
+        four = [quotient + remainder + 0x30, quotient + 0x30, quotient + 0x30, quotient + 0x30]
+        while any(c in excluded for c in four):
+            for pair in (0, 2):
+                if four[pair] in excluded or four[pair + 1] in excluded:
+                    four[pair] += 1
+                    four[pair + 1] -= 1
+        encoded[:, k] = four
+    text = encoded.tobytes().decode("ascii")
+    return text[-1] + text[:-1]
+
+
+class ImageStream:
+    """A FITS file whose image extensions are filled piece by piece.
+
+    Parameters
+    ----------
+    path : Path
+        Written under this very name; the caller renames it when it is whole.
+    primary : Header
+        Cards of the primary header.
+    extensions : mapping
+        Name → (header with further cards, dtype, shape).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        primary: fits.Header,
+        extensions: Mapping[str, tuple[fits.Header, DTypeLike, tuple[int, ...]]],
+    ) -> None:
+        self.path = path
+        self._file = path.open("wb", buffering=0)
+        head = fits.PrimaryHDU(header=primary)
+        head.header.set("EXTEND", True, "extensions follow", after="NAXIS")
+        # By default the comment would hold the time, and the same inputs would give other bytes.
+        head.add_checksum(when="when written")
+        self._file.write(head.header.tostring().encode("ascii"))
+        self._plans: dict[str, tuple[fits.Header, np.dtype[np.generic], int, int]] = {}
+        self._written = dict.fromkeys(extensions, 0)
+        self._sums = dict.fromkeys(extensions, 0)
+        position = self._file.tell()
+        for name, (cards, dtype, shape) in extensions.items():
+            header, plain = _image_header(name, cards, dtype, shape), np.dtype(dtype).newbyteorder(">")
+            size = int(np.prod(shape)) * plain.itemsize
+            start = position + len(header.tostring())
+            self._plans[name] = header, plain, start, size
+            position = start + -(-size // BLOCK) * BLOCK
+        self._file.truncate(position)
+
+    def write(self, name: str, values: NDArray[np.generic]) -> None:
+        """Append values to an extension, converted to its type."""
+        _, dtype, start, size = self._plans[name]
+        data = np.ascontiguousarray(values, dtype=dtype)
+        if self._written[name] + data.nbytes > size:
+            raise ValueError(f"{name} takes {size} bytes, not more")
+        if data.nbytes % 4:
+            raise ValueError("pieces must be multiples of four bytes")
+        self._sums[name] = ones_complement_sum(data, self._sums[name])
+        view = memoryview(data).cast("B")
+        offset = start + self._written[name]
+        while view:
+            done = os.pwrite(self._file.fileno(), view, offset)
+            view, offset = view[done:], offset + done
+        self._written[name] += data.nbytes
+
+    def finish(self, tables: list[fits.BinTableHDU]) -> None:
+        """Write the headers with their checksums, append tables, close."""
+        for name, (header, _, start, size) in self._plans.items():
+            if self._written[name] != size:
+                raise ValueError(f"{name} has {self._written[name]} of {size} bytes")
+            header["DATASUM"] = str(self._sums[name])
+            header["CHECKSUM"] = "0" * 16
+            total = ones_complement_sum(header.tostring().encode("ascii"), self._sums[name])
+            header["CHECKSUM"] = encode_checksum(total)
+            text = header.tostring().encode("ascii")
+            os.pwrite(self._file.fileno(), text, start - len(text))
+        self._file.close()
+        if tables:
+            # Appended by astropy to the bytes that are there; the images are not read for it.
+            with self.path.open("ab") as file:
+                for table in tables:
+                    table.add_checksum(when="when written")
+                    memory = io.BytesIO()
+                    fits.HDUList([fits.PrimaryHDU(), table]).writeto(memory)
+                    file.write(memory.getvalue()[BLOCK:])
+
+    def __enter__(self) -> ImageStream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+
+def _image_header(name: str, cards: fits.Header, dtype: DTypeLike, shape: tuple[int, ...]) -> fits.Header:
+    code = np.dtype(dtype).str[1:]
+    header = fits.Header()
+    header["XTENSION"] = ("IMAGE", "image extension")
+    header["BITPIX"] = _BITPIX[code]
+    header["NAXIS"] = len(shape)
+    for k, n in enumerate(reversed(shape), start=1):
+        header[f"NAXIS{k}"] = n
+    header["PCOUNT"] = 0
+    header["GCOUNT"] = 1
+    header["EXTNAME"] = name
+    header.update(cards)
+    header["CHECKSUM"] = ("0" * 16, "ones' complement of the HDU's sum")
+    header["DATASUM"] = ("0", "sum of the data")
+    # DATASUM may grow to ten digits; the header's length does not change, for every card takes 80 bytes.
+    return header

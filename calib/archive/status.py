@@ -1,0 +1,74 @@
+"""One line per night and band: what stands and what is open."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from calib.archive import schema
+from calib.archive.database import Archive
+
+__all__ = ["status_lines", "status_rows"]
+
+Row = dict[str, Any]
+
+
+def status_rows(archive: Archive) -> list[Row]:
+    """Return one row per night and band: verdicts of darks and flat, scans and sky offsets, alerts that are open."""
+    rows: dict[tuple[str, str], Row] = {}
+
+    def row(night: str, band: str) -> Row:
+        fresh = {"night": night, "band": band, "darks": {}, "flat": None, "flat_cause": "", "scans": 0,
+                 "sky_offsets": {}, "alerts": []}
+        return rows.setdefault((night, band), fresh)
+
+    d, f, s, a = schema.darks, schema.flats, schema.sky_offsets, schema.alerts
+    for r in archive.rows(sa.select(d.c.night, d.c.band, d.c.read, d.c.status, d.c.cause)):
+        row(r["night"], r["band"])["darks"][r["read"]] = {"status": r["status"], "cause": r["cause"]}
+    for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.status, f.c.cause)):
+        row(r["night"], r["band"]).update(flat=r["status"], flat_cause=r["cause"])
+    scans: dict[tuple[str, str], set[int]] = defaultdict(set)
+    offsets: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for r in archive.rows(sa.select(s.c.night, s.c.band, s.c.scan, s.c.status)):
+        scans[r["night"], r["band"]].add(r["scan"])
+        offsets[r["night"], r["band"]][r["status"]] += 1
+    for key, numbers in scans.items():
+        row(*key).update(scans=len(numbers), sky_offsets=dict(offsets[key]))
+    for r in archive.rows(sa.select(a).order_by(a.c.night)):
+        row(r["night"], r["band"])["alerts"].append({"state": r["state"], "text": r["text"]})
+    bands = {b: k for k, b in enumerate(_band_order(archive))}
+    return [rows[k] for k in sorted(rows, key=lambda k: (k[0], bands.get(k[1], 99), k[1]))]
+
+
+def _band_order(archive: Archive) -> tuple[str, ...]:
+    profile = archive.current_profile()
+    return profile.bands if profile else ()
+
+
+def status_lines(rows: list[Row]) -> list[str]:
+    """Return the rows as text."""
+    if not rows:
+        return ["the archive holds no night yet"]
+    return [_line(r) for r in rows]
+
+
+def _line(row: Row) -> str:
+    parts = []
+    if row["darks"]:
+        bad = {f"{read} {d['status']}, {d['cause']}" for read, d in row["darks"].items() if d["status"] == "rejected"}
+        words = {d["status"] for d in row["darks"].values()}
+        parts.append("dark " + ("; ".join(sorted(bad)) if bad else "/".join(sorted(words))))
+    else:
+        parts.append("no dark")
+    if row["flat"] is None:
+        parts.append("no flat")
+    else:
+        parts.append(f"flat {row['flat']}" + (f", {row['flat_cause']}" if row["flat"] == "rejected" else ""))
+    if row["scans"]:
+        n = row["sky_offsets"]
+        text = f"{row['scans']} scan{'s' if row['scans'] > 1 else ''}, {sum(n.values())} sky offsets"
+        parts.append(text + (f", {n['rejected']} rejected" if n.get("rejected") else ""))
+    text = f"{row['night']} {row['band']:3} " + " | ".join(parts)
+    return text + "".join(f"\n    {a['state']}: {a['text']}" for a in row["alerts"])

@@ -1,0 +1,69 @@
+"""The one tree of errors, each a sentence with what to do about it.
+
+::
+
+    CalibError
+    ├── ProfileError      an instrument profile that cannot be used (carries every fault)
+    ├── RawFileError      a raw file that is refused (carries path and reason)
+    ├── ArchiveError      an archive that is missing, locked, too new or damaged
+    └── DecisionError     a decision that names nothing or contradicts itself
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["ArchiveError", "CalibError", "DecisionError", "ProfileError", "RawFileError"]
+
+
+class CalibError(Exception):
+    """Anything the calibration core reports to a person; its text is one sentence with the remedy."""
+
+
+class ProfileError(CalibError):
+    """An instrument profile that cannot be used.
+
+    Parameters
+    ----------
+    source : str
+        Name or path of the profile.
+    faults : list of str
+        Every fault found, each beginning with the key it concerns.
+    """
+
+    def __init__(self, source: str, faults: list[str]) -> None:
+        self.source = source
+        self.faults = list(faults)
+        n = len(self.faults)
+        super().__init__(
+            f"profile {source} has {n} fault{'s' if n != 1 else ''}:\n  " + "\n  ".join(self.faults)
+        )
+
+
+class RawFileError(CalibError):
+    """A raw file that is refused.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    reason : str
+        Why, in words fit for the table of files.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = Path(path)
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
+        """Survive the way through a worker process."""
+        return RawFileError, (self.path, self.reason)
+
+
+class ArchiveError(CalibError):
+    """An archive that is missing, locked, made by a newer version, or damaged."""
+
+
+class DecisionError(CalibError):
+    """A decision that names nothing in the archive or contradicts itself."""

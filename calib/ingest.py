@@ -1,0 +1,117 @@
+"""Where raw data enters: which files are new, what they are, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from calib.archive import schema
+from calib.archive.database import Archive, upsert
+from calib.errors import RawFileError
+from calib.night import FileOutcome
+from calib.profile import Profile
+from calib.raw import Identity, Sequence, find_raw, group_sequences, identify
+
+__all__ = ["register_files", "rules_hash", "sequences_of", "write_outcomes"]
+
+Row = dict[str, Any]
+
+_UNREAD: Row = {
+    "obs_type": None, "night": None, "band": None, "scan": None, "n_frames": None, "start_iso": None,
+    "start_mjd": None, "sequence_group": None, "temperature_k": None,
+}
+
+
+def rules_hash(profile: Profile) -> str:
+    """Return the hash of what decides how a header is read; when it changes, every header is read again."""
+    return profile.fingerprint("bands", "site", "detector", "layout", "header")
+
+
+def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], workers: int) -> int:
+    """Read the headers of new and changed files and note them; return how many there were.
+
+    A file whose size and time are as they were is not opened.
+    """
+    f, rules = schema.files, rules_hash(profile)
+    known = {r["path"]: r for r in archive.rows(sa.select(f.c.path, f.c.size, f.c.mtime_ns, f.c.rules_hash))}
+    fresh: list[tuple[Path, int, int]] = []
+    for path in find_raw(Path(p).absolute() for p in paths):
+        try:
+            stat = path.stat()
+        except OSError:
+            fresh.append((path, -1, -1))
+            continue
+        row = known.get(str(path))
+        if row is None or (row["size"], row["mtime_ns"], row["rules_hash"]) != (stat.st_size, stat.st_mtime_ns, rules):
+            fresh.append((path, stat.st_size, stat.st_mtime_ns))
+
+    def look(entry: tuple[Path, int, int]) -> Row:
+        path, size, mtime_ns = entry
+        base = {"path": str(path), "size": size, "mtime_ns": mtime_ns, "sha256": None, "notes": "", "rules_hash": rules}
+        try:
+            identity = identify(path, profile)
+        except RawFileError as error:
+            return {**base, **_UNREAD, "status": "refused", "reason": error.reason}
+        return {**base, **_identity_columns(identity), "status": "pending", "reason": ""}
+
+    with ThreadPoolExecutor(workers) as pool:
+        rows = list(pool.map(look, fresh))
+    with archive.begin() as connection:
+        upsert(connection, f, rows)
+    return len(rows)
+
+
+def _identity_columns(identity: Identity) -> Row:
+    return {
+        "obs_type": identity.obs_type, "night": identity.night, "band": identity.band, "scan": identity.scan,
+        "n_frames": identity.n_frames, "start_iso": identity.start_iso, "start_mjd": identity.start_mjd,
+        "sequence_group": list(identity.group), "temperature_k": identity.temperature_k,
+    }
+
+
+def _identity(row: Row) -> Identity:
+    return Identity(
+        path=Path(row["path"]), size=row["size"], mtime_ns=row["mtime_ns"], obs_type=row["obs_type"],
+        band=row["band"], night=row["night"], start_mjd=row["start_mjd"], start_iso=row["start_iso"],
+        scan=row["scan"], n_frames=row["n_frames"], group=tuple(row["sequence_group"] or ()),
+        temperature_k=row["temperature_k"],
+    )
+
+
+def sequences_of(archive: Archive, profile: Profile, nights: Iterable[str]) -> dict[Sequence, list[Row]]:
+    """Return the sequences of some nights with the rows of their files, refused files left out."""
+    f = schema.files
+    query = sa.select(f).where(f.c.night.in_(sorted(nights)), f.c.status.in_(("pending", "used", "duplicate")))
+    rows = {r["path"]: r for r in archive.rows(query) if r["band"] is not None}
+    found = group_sequences([_identity(r) for r in rows.values()], profile)
+    return {s: [rows[str(i.path)] for i in s.files] for s in found}
+
+
+def supplied_files(archive: Archive) -> list[Identity]:
+    """Return the supplied masters that are waiting, in the order of time."""
+    f = schema.files
+    query = sa.select(f).where(f.c.obs_type.like("supplied-%"), f.c.status.in_(("pending", "supplied")))
+    return [_identity(r) for r in archive.rows(query.order_by(f.c.start_mjd, f.c.path))]
+
+
+def write_outcomes(connection: sa.Connection, outcomes: Iterable[FileOutcome]) -> None:
+    """Note what became of files."""
+    for o in outcomes:
+        connection.execute(
+            sa.update(schema.files)
+            .where(schema.files.c.path == o.path)
+            .values(status=o.status, reason=o.reason, sha256=o.sha256, notes=o.notes)
+        )
+
+
+def used_shas(rows: list[Row]) -> tuple[str, ...] | None:
+    """Return the content hashes of the files of a sequence that are in use; None while one is unread."""
+    if any(r["status"] == "pending" for r in rows):
+        return None
+    return tuple(r["sha256"] for r in rows if r["status"] == "used")
+
+

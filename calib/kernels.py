@@ -1,0 +1,583 @@
+"""The inner loops, compiled with numba; everything else is plain NumPy.
+
+All kernels take frames as rows and pixels as contiguous columns, ``(n_frames, n_pixels)`` float32, and treat
+NaN as "no sample". They hold no state and release the GIL. Sorting over frames is done by a sorting network
+on tiles of neighbouring pixels: a compare-exchange is then ``min``/``max`` on whole vectors
+(Batcher 1968, odd–even merge sort). The NumPy twins that state what each kernel computes are in
+`calib.kernels_numpy`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["ClippedMean", "SlopeFit", "TrimmedMean", "clipped_mean", "form_read", "robust_slope", "trimmed_mean"]
+
+TILE = 512
+_options = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+F4 = NDArray[np.float32]
+
+
+class TrimmedMean(NamedTuple):
+    """What `trimmed_mean` returns, each ``(n_pixels,)``."""
+
+    mean: F4
+    error: F4
+    count: NDArray[np.int32]
+    low_mean: F4
+
+
+class ClippedMean(NamedTuple):
+    """What `clipped_mean` returns, each ``(n_pixels,)``."""
+
+    mean: F4
+    scatter: F4
+    count: NDArray[np.int32]
+    clipped: NDArray[np.int32]
+
+
+class SlopeFit(NamedTuple):
+    """What `robust_slope` returns, each ``(n_pixels,)``."""
+
+    intercept: F4
+    slope: F4
+    intercept_error: F4
+    slope_error: F4
+    chi2: F4
+    count: NDArray[np.int32]
+    curvature: F4
+    curvature_error: F4
+
+
+@functools.cache
+def sorting_network(n: int) -> NDArray[np.int32]:
+    """Return the compare-exchange pairs of an odd–even merge sort of n values, ``(n_pairs, 2)``.
+
+    The recursion goes depth first, which keeps the rows in use near each other in the cache.
+    """
+    pairs: list[tuple[int, int]] = []
+    size = 1 << max(n - 1, 1).bit_length()
+
+    def merge(low: int, length: int, step: int) -> None:
+        double = step * 2
+        if double < length:
+            merge(low, length, double)
+            merge(low + step, length, double)
+            for i in range(low + step, low + length - step, double):
+                pairs.append((i, i + step))
+        else:
+            pairs.append((low, low + step))
+
+    def sort(low: int, length: int) -> None:
+        if length > 1 and low < n:
+            half = length // 2
+            sort(low, half)
+            sort(low + half, half)
+            merge(low, length, 1)
+
+    sort(0, size)
+    # Values beyond n are thought of as +inf: pairs that reach there never exchange.
+    kept = [p for p in pairs if p[1] < n]
+    return np.array(kept, dtype=np.int32).reshape(-1, 2)
+
+
+@njit(**_options)
+def _exchange(a, b):  # type: ignore[no-untyped-def]
+    # On its own, over 1-D views: only so does LLVM turn it into vector min/max.
+    for i in range(a.size):
+        x = a[i]
+        y = b[i]
+        a[i] = x if x < y else y
+        b[i] = y if x < y else x
+
+
+@njit(**_options)
+def _fill(row, source, level, count):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        v = source[i] - level
+        missing = not (abs(v) < np.inf)
+        row[i] = np.float32(np.inf) if missing else v
+        count[i] += 0 if missing else 1
+
+
+@njit(**_options)
+def _add(total, squares, row):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        v = row[i]
+        total[i] += v
+        squares[i] += v * v
+
+
+@njit(**_options)
+def _load_sorted(frames, levels, pairs, start, tile, count):  # type: ignore[no-untyped-def]
+    n = frames.shape[0]
+    width = count.size
+    count[:] = 0
+    for k in range(n):
+        _fill(tile[k, :width], frames[k, start : start + width], levels[k], count)
+    for p in range(pairs.shape[0]):
+        _exchange(tile[pairs[p, 0], :width], tile[pairs[p, 1], :width])
+
+
+@njit(**_options)
+def _trimmed_mean(frames, levels, pairs, alpha, mean, error, count, low_mean):  # type: ignore[no-untyped-def]
+    n, n_pixels = frames.shape
+    tile = np.empty((n, TILE), np.float32)
+    total = np.empty(TILE, np.float32)
+    squares = np.empty(TILE, np.float32)
+    low_total = np.empty(TILE, np.float32)
+    scratch = np.empty(TILE, np.float32)
+    full_cut = int(alpha * n)
+    full_half = full_cut + (n - 2 * full_cut + 1) // 2
+    for start in range(0, n_pixels, TILE):
+        width = min(TILE, n_pixels - start)
+        c = count[start : start + width]
+        _load_sorted(frames, levels, pairs, start, tile, c)
+        total[:] = 0
+        squares[:] = 0
+        for k in range(full_cut, full_half):
+            _add(total[:width], squares[:width], tile[k, :width])
+        low_total[:] = total
+        for k in range(full_half, n - full_cut):
+            _add(total[:width], squares[:width], tile[k, :width])
+        scratch[:] = squares
+        for i in range(width):
+            m = c[i]
+            cut = full_cut
+            half = full_half
+            if m < n:
+                # Ranks are counted among the valid samples, which the sort has put first.
+                if m == 0:
+                    mean[start + i] = np.nan
+                    error[start + i] = np.nan
+                    low_mean[start + i] = np.nan
+                    continue
+                cut = int(alpha * m)
+                half = cut + (m - 2 * cut + 1) // 2
+                t = np.float32(0)
+                s = np.float32(0)
+                for k in range(cut, half):
+                    t += tile[k, i]
+                    s += tile[k, i] * tile[k, i]
+                low_total[i] = t
+                for k in range(half, m - cut):
+                    t += tile[k, i]
+                    s += tile[k, i] * tile[k, i]
+                total[i] = t
+                scratch[i] = s
+            kept = m - 2 * cut
+            mu = total[i] / kept
+            mean[start + i] = mu
+            low_mean[start + i] = low_total[i] / (half - cut)
+            # Standard error of a trimmed mean from the winsorised variance (Tukey & McLaughlin 1963).
+            lo = tile[cut, i]
+            hi = tile[m - cut - 1, i]
+            w_sum = total[i] + cut * (lo + hi)
+            w_sq = scratch[i] + cut * (lo * lo + hi * hi)
+            w_var = (w_sq - w_sum * w_sum / m) / (m - 1) if m > 1 else np.nan
+            error[start + i] = np.sqrt(max(w_var, 0.0) / m) * m / kept if m > 1 else np.nan
+
+
+def trimmed_mean(frames: F4, levels: NDArray[np.float64], alpha: float) -> TrimmedMean:
+    """α-trimmed mean over frames, each frame's level removed first.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (n_frames, n_pixels)
+        Samples in DN; NaN or infinite means none.
+    levels : ndarray, shape (n_frames,)
+        Level l_k of each frame in DN; a frame whose level is NaN takes no part.
+    alpha : float
+        Fraction of the valid samples of a pixel trimmed at each end, 0 ≤ α < 0.5, rounded down.
+
+    Returns
+    -------
+    TrimmedMean
+        Mean, its standard error, number of valid samples, and the mean of the lower half of the kept samples;
+        NaN where a pixel has no sample (the error also where it has one).
+    """
+    n_pixels = frames.shape[1]
+    out = TrimmedMean(
+        np.empty(n_pixels, np.float32),
+        np.empty(n_pixels, np.float32),
+        np.empty(n_pixels, np.int32),
+        np.empty(n_pixels, np.float32),
+    )
+    _trimmed_mean(frames, levels.astype(np.float32), sorting_network(len(frames)), float(alpha), *out)
+    return out
+
+
+@njit(**_options)
+def _sorted_median(v, a, b):  # type: ignore[no-untyped-def]
+    m = b - a
+    mid = a + m // 2
+    return v[mid] if m % 2 else np.float32(0.5) * (v[mid - 1] + v[mid])
+
+
+@njit(**_options)
+def _sorted_mad(v, a, b, centre):  # type: ignore[no-untyped-def]
+    # The deviations from the centre grow from the middle outwards: walk there with two pointers.
+    m = b - a
+    i = a
+    while i < b and v[i] < centre:
+        i += 1
+    left = i - 1
+    right = i
+    previous = np.float32(0)
+    current = np.float32(0)
+    for _ in range(m // 2 + 1):
+        previous = current
+        d_left = centre - v[left] if left >= a else np.float32(np.inf)
+        d_right = v[right] - centre if right < b else np.float32(np.inf)
+        if d_left < d_right:
+            current = d_left
+            left -= 1
+        else:
+            current = d_right
+            right += 1
+    return current if m % 2 else np.float32(0.5) * (previous + current)
+
+
+@njit(**_options)
+def _clipped_mean(frames, levels, pairs, kappa, mean, scatter, count, clipped):  # type: ignore[no-untyped-def]
+    n, n_pixels = frames.shape
+    tile = np.empty((n, TILE), np.float32)
+    column = np.empty(n, np.float32)
+    for start in range(0, n_pixels, TILE):
+        width = min(TILE, n_pixels - start)
+        c = count[start : start + width]
+        _load_sorted(frames, levels, pairs, start, tile, c)
+        for i in range(width):
+            m = c[i]
+            if m == 0:
+                mean[start + i] = np.nan
+                scatter[start + i] = np.nan
+                clipped[start + i] = 0
+                continue
+            for k in range(m):
+                column[k] = tile[k, i]
+            a = 0
+            b = m
+            while True:
+                centre = _sorted_median(column, a, b)
+                reach = np.float32(kappa * 1.4826022185056018) * _sorted_mad(column, a, b, centre)
+                a_next = a
+                b_next = b
+                while centre - column[a_next] > reach:
+                    a_next += 1
+                while column[b_next - 1] - centre > reach:
+                    b_next -= 1
+                if a_next == a and b_next == b:
+                    break
+                a = a_next
+                b = b_next
+            kept = b - a
+            total = 0.0
+            for k in range(a, b):
+                total += column[k] - centre
+            mu = total / kept
+            ss = 0.0
+            for k in range(a, b):
+                d = column[k] - centre - mu
+                ss += d * d
+            mean[start + i] = centre + mu
+            scatter[start + i] = np.sqrt(ss / (kept - 1)) if kept > 1 else np.nan
+            count[start + i] = kept
+            clipped[start + i] = m - kept
+
+
+def clipped_mean(frames: F4, kappa: float) -> ClippedMean:
+    """Mean and scatter over frames, outliers rejected iteratively about the median.
+
+    A sample farther from the median than κ × 1.4826 × MAD of the samples kept so far is rejected, until none is.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (n_frames, n_pixels)
+        Samples in DN; NaN or infinite means none.
+    kappa : float
+        Limit in σ.
+
+    Returns
+    -------
+    ClippedMean
+        Mean, standard deviation of the kept samples (ddof = 1; NaN with fewer than two), how many were kept
+        and how many rejected. The mean is NaN where a pixel has no sample.
+    """
+    n_pixels = frames.shape[1]
+    out = ClippedMean(
+        np.empty(n_pixels, np.float32),
+        np.empty(n_pixels, np.float32),
+        np.empty(n_pixels, np.int32),
+        np.empty(n_pixels, np.int32),
+    )
+    levels = np.zeros(len(frames), np.float32)
+    _clipped_mean(frames, levels, sorting_network(len(frames)), float(kappa), *out)
+    return out
+
+
+@njit(**_options)
+def _small_median(values, m):  # type: ignore[no-untyped-def]
+    for i in range(1, m):  # insertion sort: a few dozen values
+        v = values[i]
+        j = i - 1
+        while j >= 0 and values[j] > v:
+            values[j + 1] = values[j]
+            j -= 1
+        values[j + 1] = v
+    return values[m // 2] if m % 2 else 0.5 * (values[m // 2 - 1] + values[m // 2])
+
+
+@njit(**_options)
+def _weighted_line(x, y, w, keep, m):  # type: ignore[no-untyped-def]
+    sw = 0.0
+    sx = 0.0
+    sy = 0.0
+    for k in range(m):
+        if keep[k]:
+            sw += w[k]
+            sx += w[k] * x[k]
+            sy += w[k] * y[k]
+    x0 = sx / sw
+    y0 = sy / sw
+    sxx = 0.0
+    sxy = 0.0
+    for k in range(m):
+        if keep[k]:
+            d = x[k] - x0
+            sxx += w[k] * d * d
+            sxy += w[k] * d * (y[k] - y0)
+    slope = sxy / sxx
+    return y0 - slope * x0, slope, sw, x0, sxx
+
+
+@njit(**_options)
+def _robust_slope(  # type: ignore[no-untyped-def]
+    frames, levels, order, read_variance, gain, kappa, iterations,
+    intercept, slope, intercept_error, slope_error, chi2, count, curvature, curvature_error, rejected,
+):
+    n, n_pixels = frames.shape
+    x = np.empty(n)
+    y = np.empty(n)
+    w = np.empty(n)
+    scratch = np.empty(n)
+    source = np.empty(n, np.int64)
+    keep = np.empty(n, np.bool_)
+    for i in range(n_pixels):
+        m = 0
+        for j in range(n):
+            k = order[j]
+            v = frames[k, i]
+            if abs(v) < np.inf:
+                x[m] = levels[k]
+                y[m] = v
+                source[m] = k
+                m += 1
+        if m < 4 or not x[m - 1] > x[0]:
+            intercept[i] = np.nan
+            slope[i] = np.nan
+            intercept_error[i] = np.nan
+            slope_error[i] = np.nan
+            chi2[i] = np.nan
+            count[i] = m
+            curvature[i] = np.nan
+            curvature_error[i] = np.nan
+            continue
+        # Tukey's resistant line through the medians of the outer thirds: outliers cannot drag it along.
+        third = m // 3 if m >= 9 else m // 2
+        for k in range(third):
+            scratch[k] = y[k]
+        y_low = _small_median(scratch, third)
+        for k in range(third):
+            scratch[k] = y[m - third + k]
+        y_high = _small_median(scratch, third)
+        x_low = 0.5 * (x[(third - 1) // 2] + x[third // 2])
+        x_high = 0.5 * (x[m - third + (third - 1) // 2] + x[m - third + third // 2])
+        b = (y_high - y_low) / (x_high - x_low) if x_high > x_low else 1.0
+        for k in range(m):
+            scratch[k] = y[k] - b * x[k]
+        a = _small_median(scratch, m)
+        rv = read_variance[i]
+        near = 0
+        for k in range(m):
+            w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) / gain)
+            r = (y[k] - a - b * x[k]) ** 2 * w[k]
+            scratch[k] = np.sqrt(r)
+            near += 1 if r < 6.25 else 0
+        # Where the light itself was unsteady the model noise is too small; widen the limit, or all would go.
+        scale = 1.0 if near >= 0.75 * m else max(1.0, 1.4826 * _small_median(scratch, m))
+        for k in range(m):
+            keep[k] = True
+        kept = m
+        sw = 1.0
+        x0 = 0.0
+        sxx = 1.0
+        for _ in range(iterations):
+            limit = (kappa * scale) ** 2
+            changed = False
+            kept = 0
+            for k in range(m):
+                ok = (y[k] - a - b * x[k]) ** 2 * w[k] <= limit
+                changed = changed or (ok != keep[k])
+                keep[k] = ok
+                kept += 1 if ok else 0
+            if kept < 4:
+                for k in range(m):
+                    keep[k] = True
+                kept = m
+            a, b, sw, x0, sxx = _weighted_line(x, y, w, keep, m)
+            for k in range(m):
+                w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) / gain)
+            if not changed and _ > 0:
+                break
+        a, b, sw, x0, sxx = _weighted_line(x, y, w, keep, m)
+        total = 0.0
+        # Quadratic term, orthogonal to constant and line under the same weights.
+        s3 = 0.0
+        for k in range(m):
+            if keep[k]:
+                d = x[k] - x0
+                s3 += w[k] * d * d * d
+                total += w[k] * (y[k] - a - b * x[k]) ** 2
+            else:
+                rejected[source[k], i] = True
+        qq = 0.0
+        qy = 0.0
+        for k in range(m):
+            if keep[k]:
+                d = x[k] - x0
+                q = d * d - sxx / sw - (s3 / sxx) * d
+                qq += w[k] * q * q
+                qy += w[k] * q * (y[k] - a - b * x[k])
+        intercept[i] = a
+        slope[i] = b
+        slope_error[i] = np.sqrt(1.0 / sxx)
+        intercept_error[i] = np.sqrt(1.0 / sw + x0 * x0 / sxx)
+        chi2[i] = total / (kept - 2) if kept > 2 else np.nan
+        count[i] = kept
+        curvature[i] = qy / qq if qq > 0 else np.nan
+        curvature_error[i] = np.sqrt(1.0 / qq) if qq > 0 else np.nan
+
+
+def robust_slope(
+    frames: F4,
+    levels: NDArray[np.float64],
+    read_variance: F4,
+    gain: float,
+    *,
+    kappa: float,
+    iterations: int,
+) -> tuple[SlopeFit, NDArray[np.bool_]]:
+    """Fit I_k = a + b·L_k per pixel, weighted by the noise model, outlying samples rejected.
+
+    The variance of a sample is ``read_variance + max(a + b·L_k, 0)/gain``. The fit starts from Tukey's resistant
+    line; samples farther than κ σ leave, and may come back, until the kept set is stable. Where more than a
+    quarter of the samples lie beyond 2.5 σ of the model, σ is widened to the observed scatter.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (n_frames, n_pixels)
+        Dark-subtracted samples I_k in DN; NaN or infinite means none.
+    levels : ndarray, shape (n_frames,)
+        Illumination L_k in DN.
+    read_variance : ndarray of float32, shape (n_pixels,)
+        Variance of a sample without light, DN².
+    gain : float
+        Conversion gain, e⁻/DN.
+    kappa : float
+        Limit in σ.
+    iterations : int
+        Rounds of rejection at most.
+
+    Returns
+    -------
+    fit : SlopeFit
+        Intercept (DN), slope, their 1σ errors, reduced χ², samples kept, and the coefficient of (L − L̄)²
+        orthogonal to the line (1/DN) with its error; NaN where fewer than four samples are left.
+    rejected : ndarray of bool, shape (n_frames, n_pixels)
+        Samples that were rejected (missing ones are not).
+    """
+    n_pixels = frames.shape[1]
+    real = [np.empty(n_pixels, np.float32) for _ in range(7)]
+    count = np.empty(n_pixels, np.int32)
+    rejected = np.zeros(frames.shape, np.bool_)
+    fit = SlopeFit(*real[:5], count, *real[5:])
+    order = np.argsort(levels, kind="stable")
+    _robust_slope(
+        frames, np.asarray(levels, np.float64), order, read_variance, float(gain), float(kappa), int(iterations),
+        *fit, rejected,
+    )
+    return fit, rejected
+
+
+@njit(**_options)
+def _form_row(plus, minus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        p = np.float32(plus[i])
+        v = (p - np.float32(minus[i])) * scale[i] + offset[i]
+        out[i] = v if p < saturation else np.float32(np.nan)
+
+
+@njit(**_options)
+def _form_row_single(plus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        p = np.float32(plus[i])
+        v = p * scale[i] + offset[i]
+        out[i] = v if p < saturation else np.float32(np.nan)
+
+
+@njit(**_options)
+def _form(plus, minus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    for k in range(out.shape[0]):
+        _form_row(plus[k], minus[k], saturation, scale, offset, out[k])
+
+
+@njit(**_options)
+def _form_single(plus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    for k in range(out.shape[0]):
+        _form_row_single(plus[k], saturation, scale, offset, out[k])
+
+
+def form_read(
+    plus: NDArray[np.generic],
+    minus: NDArray[np.generic] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    out: F4 | None = None,
+) -> F4:
+    """Form a read and calibrate it: ``(plus − minus) · scale + offset``, saturated samples NaN.
+
+    Dark subtraction and flat-fielding are one multiply-add: scale = 1/flat, offset = −dark/flat.
+
+    Parameters
+    ----------
+    plus, minus : ndarray, shape (n_frames, n_pixels)
+        Raw frames of any numeric type, DN; ``minus`` may be None.
+    saturation_dn : float
+        A sample whose ``plus`` is not below this becomes NaN.
+    scale, offset : ndarray of float32, shape (n_pixels,)
+        Dimensionless and DN; NaN masks a pixel.
+    out : ndarray of float32, shape (n_frames, n_pixels), optional
+        Where to write.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_frames, n_pixels)
+        Calibrated samples in DN.
+    """
+    if out is None:
+        out = np.empty(plus.shape, np.float32)
+    limit = np.float32(saturation_dn)
+    if minus is None:
+        _form_single(plus, limit, scale, offset, out)
+    else:
+        _form(plus, minus, limit, scale, offset, out)
+    return out

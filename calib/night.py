@@ -1,0 +1,538 @@
+"""The way of one night: jobs that turn the raw files of one sequence into products.
+
+A job depends on nothing but its own fields and the files it names, so it can run anywhere that sees the same
+folders. It writes products; what it found out goes back to the coordinator, who alone writes to the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from calib.archive.products import (
+    Image,
+    Input,
+    ProductFile,
+    ProductStream,
+    check_table_hdu,
+    dark_path,
+    frames_path,
+    image_cards,
+    inputs_hdu,
+    primary_cards,
+    read_product,
+    responsivity_path,
+    sky_offsets_path,
+    write_product,
+)
+from calib.checks import check_table, evaluate
+from calib.dark import Dark, make_dark
+from calib.errors import RawFileError
+from calib.flags import flag
+from calib.profile import CubeLayout, Profile
+from calib.raw import Identity, Sequence, read_frames
+from calib.responsivity import Responsivity, make_responsivity
+from calib.scan import CalibratedBlock, Master, ScanCalibration, calibrate_scan
+
+__all__ = ["DarkJob", "FileOutcome", "FlatJob", "JobResult", "MasterFile", "ScanJob", "combine_key"]
+
+# Raise a number when the algorithm behind it changes what comes out: its products are then made anew.
+ALGORITHM = {"dark": 1, "responsivity": 1, "canonical": 1, "scan": 1, "reference": 1, "compare": 1}
+
+
+def combine_key(kind: str, *parts: str) -> str:
+    """Return the SHA-256 that identifies a product by everything it depends on."""
+    return hashlib.sha256("\n".join((kind, str(ALGORITHM[kind]), *parts)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of one raw file."""
+
+    path: str
+    status: str
+    reason: str = ""
+    sha256: str | None = None
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job gives back: fates of files, products written with their inputs, rows for the tables."""
+
+    outcomes: tuple[FileOutcome, ...]
+    products: tuple[tuple[ProductFile, dict[str, Any], tuple[Input, ...]], ...] = ()
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The frames of a sequence, put together from its files."""
+
+    raw: dict[str, NDArray[np.generic]]
+    time_mjd: NDArray[np.float64]
+    ra_deg: NDArray[np.float64]
+    dec_deg: NDArray[np.float64]
+    inputs: tuple[Input, ...]
+    outcomes: tuple[FileOutcome, ...]
+    temperature_k: float | None
+
+    @property
+    def shas(self) -> tuple[str, ...]:
+        """Content hashes of the files used, in the order of time."""
+        return tuple(i.hash for i in self.inputs)
+
+
+def load_sequence(sequence: Sequence, profile: Profile) -> Loaded | tuple[FileOutcome, ...]:
+    """Read and verify all files of a sequence.
+
+    A file that cannot be read is refused and the rest goes on; one that holds the frames of another is a
+    duplicate. Only the outcomes are returned if no file is left.
+    """
+    single = not isinstance(profile.layout, CubeLayout)
+    outcomes: list[FileOutcome] = []
+    used: list[tuple[Identity, Any]] = []
+    for identity in sequence.files:
+        try:
+            frames = read_frames(identity.path, profile)
+        except RawFileError as error:
+            outcomes.append(FileOutcome(str(identity.path), "refused", error.reason))
+            continue
+        twin = next((i for i, f in used if f.sha256 == frames.sha256 or _same_frames(i, f, identity, frames)), None)
+        notes = "; ".join(frames.notes)
+        if twin is not None:
+            reason = f"same frames as {twin.path}"
+            outcomes.append(FileOutcome(str(identity.path), "duplicate", reason, frames.sha256, notes))
+        elif used and sequence.obs_type == "scan" and not single:
+            reason = f"scan {sequence.scan} of this night and band is already there: {used[0][0].path}"
+            outcomes.append(FileOutcome(str(identity.path), "refused", reason, frames.sha256, notes))
+        else:
+            outcomes.append(FileOutcome(str(identity.path), "used", "", frames.sha256, notes))
+            used.append((identity, frames))
+    if not used:
+        return tuple(outcomes)
+    temperatures = [i.temperature_k for i, _ in used if i.temperature_k is not None]
+    first = used[0][1]
+    one = len(used) == 1
+    return Loaded(
+        raw=first.raw if one else {n: np.concatenate([f.raw[n] for _, f in used]) for n in first.raw},
+        time_mjd=np.concatenate([f.time_mjd for _, f in used]),
+        ra_deg=np.concatenate([f.ra_deg for _, f in used]),
+        dec_deg=np.concatenate([f.dec_deg for _, f in used]),
+        inputs=tuple(Input("raw", Path(i.path).name, f.sha256) for i, f in used),
+        outcomes=tuple(outcomes),
+        temperature_k=float(np.mean(temperatures)) if temperatures else None,
+    )
+
+
+def _same_frames(a: Identity, fa: Any, b: Identity, fb: Any) -> bool:
+    if a.start_mjd is None or b.start_mjd is None or abs(a.start_mjd - b.start_mjd) * 86400 > 5e-4:
+        return False
+    return fa.raw.keys() == fb.raw.keys() and all(np.array_equal(fa.raw[n], fb.raw[n]) for n in fa.raw)
+
+
+@dataclass(frozen=True)
+class MasterFile:
+    """A dark or canonical in the archive: where it lies, its key, the night it is of, and its verdict.
+
+    Attributes
+    ----------
+    night : str
+        ISO date, or ``supplied``.
+    """
+
+    path: str
+    key: str
+    night: str
+    status: str
+
+
+@dataclass(frozen=True)
+class DarkJob:
+    """Make the darks of one night and band, all reads."""
+
+    root: Path
+    sequence: Sequence
+    profile: Profile
+    existing: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def key(profile: Profile, band: str, read: str, shas: tuple[str, ...]) -> str:
+        """Return the key of a dark made from files with these content hashes."""
+        sections = ("detector", "reads", "dark", "pixels", "layout")
+        return combine_key("dark", profile.fingerprint(*sections), band, read, *shas)
+
+    def run(self) -> JobResult:
+        """Do the work."""
+        loaded = load_sequence(self.sequence, self.profile)
+        if not isinstance(loaded, Loaded):
+            return JobResult(loaded)
+        night, band = self.sequence.night, self.sequence.band
+        products, rows = [], []
+        for read in self.profile.reads:
+            key = self.key(self.profile, band, read, loaded.shas)
+            if self.existing.get(read) == key:
+                continue
+            dark = make_dark(loaded.raw, loaded.time_mjd, band=band, read=read, profile=self.profile)
+            file = _write_dark(self.root, night, dark, loaded.inputs, key, self.profile)
+            meta = {"kind": "dark", "night": night, "band": band, "read": read, "scan": None, "key": key}
+            products.append((file, meta, loaded.inputs))
+            rows.append(_dark_row(night, dark, key, loaded.temperature_k, self.profile))
+        return JobResult(loaded.outcomes, tuple(products), {"darks": rows})
+
+
+def _dark_row(night: str, dark: Dark, key: str, temperature_k: float | None, profile: Profile) -> dict[str, Any]:
+    levels = dark.frame_level_dn.mean(axis=1)
+    checks = {n: _number(dark.values.get(n)) for n in check_table("dark") if n != "frames"}
+    return {
+        "night": night, "band": dark.band, "read": dark.read, "n_frames": dark.n_frames,
+        "level_dn": _number(dark.level_dn), "noise_dn": _number(dark.noise_dn), "status": "pending", "cause": "",
+        **checks,
+        "level_error_dn": _number(np.nanstd(levels) / np.sqrt(max(len(levels), 1))),
+        "n_hot": int(((dark.mask & flag("HOT")) > 0).sum()),
+        "n_noisy": int(((dark.mask & flag("NOISY")) > 0).sum()),
+        "temperature_k": temperature_k,
+        "cells_dn": [[_number(v) for v in r] for r in dark.cells_dn],
+        "key": key, "verdict_key": None, "profile_hash": profile.hash,
+    }
+
+
+def _number(value: Any) -> float | None:
+    """Return a float for the database, None for NaN and what is missing."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _write_dark(
+    root: Path, night: str, dark: Dark, inputs: tuple[Input, ...], key: str, profile: Profile
+) -> ProductFile:
+    checks = evaluate("dark", dark.values, profile.limits_for("dark", dark.band, dark.read))
+    primary = primary_cards(
+        "dark", band=dark.band, key=key, profile_name=profile.name, profile_hash=profile.hash, night=night,
+        status="pending",
+        extra={
+            "READ": (dark.read, "read"),
+            "NFRAMES": (dark.n_frames, "frames combined"),
+            "LEVEL": (dark.level_dn, "[DN] median over usable pixels"),
+            "NOISE": (dark.noise_dn, "[DN] median noise of a frame"),
+            "CLIPSIG": (profile.dark.clip_sigma, "clipping limit, sigma"),
+        },
+    )
+    levels = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("TIME", "D", unit="d", array=dark.time_mjd),
+            fits.Column("LEVEL", f"{dark.frame_level_dn.shape[1]}D", unit="DN", array=dark.frame_level_dn),
+        ],
+        name="FRAMES",
+    )
+    images = {
+        "SCI": Image(dark.value, "DN", "clipped mean of the frames"),
+        "ERR": Image(dark.error, "DN", "1 sigma of it"),
+        "DQ": Image(dark.mask, "", "flags"),
+        "NOISE": Image(dark.noise, "DN", "scatter over the frames"),
+        "COUNT": Image(dark.count, "", "frames kept"),
+    }
+    tables = (levels, check_table_hdu(checks), inputs_hdu(inputs))
+    return write_product(root, dark_path(night, dark.band, dark.read), primary, images, tables)
+
+
+@dataclass(frozen=True)
+class FlatJob:
+    """Make the responsivity of one night and band."""
+
+    root: Path
+    sequence: Sequence
+    profile: Profile
+    dark: MasterFile | None
+    existing: str | None = None
+
+    @staticmethod
+    def key(profile: Profile, band: str, dark_key: str, shas: tuple[str, ...]) -> str:
+        """Return the key of a responsivity made from these files and this dark."""
+        sections = ("detector", "reads", "responsivity", "pixels", "layout")
+        return combine_key("responsivity", profile.fingerprint(*sections), band, dark_key, *shas)
+
+    def run(self) -> JobResult:
+        """Do the work; without any dark the files are only verified."""
+        loaded = load_sequence(self.sequence, self.profile)
+        if not isinstance(loaded, Loaded):
+            return JobResult(loaded)
+        if self.dark is None:
+            return JobResult(loaded.outcomes)
+        night, band = self.sequence.night, self.sequence.band
+        key = self.key(self.profile, band, self.dark.key, loaded.shas)
+        if key == self.existing:
+            return JobResult(loaded.outcomes)
+        dark = read_product(self.root, self.dark.path, ("SCI", "NOISE", "DQ"))
+        result = make_responsivity(
+            loaded.raw,
+            loaded.time_mjd,
+            dark=np.asarray(dark["SCI"], np.float32),
+            dark_noise=np.asarray(dark["NOISE"], np.float32),
+            dark_mask=dark["DQ"],
+            band=band,
+            profile=self.profile,
+        )
+        inputs = (*loaded.inputs, Input("dark", self.dark.path, self.dark.key))
+        file = _write_responsivity(self.root, night, result, inputs, key, self.profile)
+        meta = {"kind": "responsivity", "night": night, "band": band, "read": None, "scan": None, "key": key}
+        checks = {n: _number(result.values.get(n)) for n in check_table("flat") if n != "frames"}
+        light = result.level_dn[np.isfinite(result.level_dn)]
+        row = {
+            "night": night, "band": band, "status": "pending", "cause": "", "n_frames": result.n_frames,
+            **checks,
+            "level_max_dn": _number(light.max()) if light.size else None,
+            "level_min_dn": _number(light.min()) if light.size else None,
+            "n_dead": int(((result.mask & flag("DEAD")) > 0).sum()),
+            "dark_night": self.dark.night, "dark_key": self.dark.key,
+            "gain": [[_number(g.value), _number(g.error)] for g in result.gain],
+            "key": key, "verdict_key": None, "canonical_key": None, "profile_hash": self.profile.hash,
+        }
+        return JobResult(loaded.outcomes, ((file, meta, inputs),), {"flats": [row]})
+
+
+def _write_responsivity(
+    root: Path, night: str, result: Responsivity, inputs: tuple[Input, ...], key: str, profile: Profile
+) -> ProductFile:
+    checks = evaluate("flat", result.values, profile.limits_for("flat", result.band, profile.responsivity.read))
+    primary = primary_cards(
+        "responsivity", band=result.band, key=key, profile_name=profile.name, profile_hash=profile.hash,
+        night=night, status="pending",
+        extra={
+            "READ": (profile.responsivity.read, "read"),
+            "NFRAMES": (result.n_frames, "frames in the fit"),
+            **{f"GAIN{k + 1}": (g.value, f"[e-/DN] quadrant Q{k + 1}, +/- {g.error:.2g}") for k, g in enumerate(result.gain)},
+            "CLIPSIG": (profile.responsivity.clip_sigma, "clipping limit, sigma"),
+        },
+    )
+    levels = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("TIME", "D", unit="d", array=result.time_mjd),
+            fits.Column("LEVEL", "D", unit="DN", array=result.level_dn),
+        ],
+        name="FRAMES",
+    )
+    images = {
+        "SCI": Image(result.value, "", "relative response, median 1"),
+        "ERR": Image(result.error, "", "1 sigma of it"),
+        "DQ": Image(result.mask, "", "flags"),
+        "INTERCEPT": Image(result.intercept, "DN", "signal at no illumination"),
+        "INTERR": Image(result.intercept_error, "DN", "1 sigma of it"),
+        "CHI2": Image(result.chi2, "", "reduced chi-squared of the fit"),
+        "CURV": Image(result.curvature, "DN-1", "quadratic term over the slope"),
+        "COUNT": Image(result.count, "", "samples kept"),
+    }
+    tables = (levels, check_table_hdu(checks), inputs_hdu(inputs))
+    return write_product(root, responsivity_path(night, result.band), primary, images, tables)
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """Calibrate one scan of one band, all reads."""
+
+    root: Path
+    sequence: Sequence
+    profile: Profile
+    darks: Mapping[str, MasterFile]
+    canonical: MasterFile | None
+    rulings: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
+    frames: bool = True
+    existing: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+
+    @staticmethod
+    def key(
+        profile: Profile, band: str, read: str, shas: tuple[str, ...], dark_key: str, canonical_key: str,
+        rulings: Mapping[int, Any],
+    ) -> str:
+        """Return the key of a calibrated scan."""
+        sections = ("detector", "reads", "sky", "layout")
+        limits = profile.limits_for("sky_offset", band, read)
+        numbers = [f"{n}={limit.value!r}" for n, limit in limits.items()]
+        ruled = [f"{block}:{ruling}" for block, ruling in sorted(rulings.items())]
+        return combine_key("scan", profile.fingerprint(*sections), band, read, *shas, dark_key, canonical_key, *numbers, *ruled)
+
+    def run(self) -> JobResult:
+        """Do the work; without dark or canonical the files are only verified."""
+        loaded = load_sequence(self.sequence, self.profile)
+        if not isinstance(loaded, Loaded):
+            return JobResult(loaded)
+        products: list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]] = []
+        scans: list[dict[str, Any]] = []
+        offsets: list[dict[str, Any]] = []
+        if self.canonical is None:
+            return JobResult(loaded.outcomes)
+        canonical = _master(self.root, self.canonical.path)
+        for read in self.profile.reads:
+            dark = self.darks.get(read)
+            if dark is None:
+                continue
+            ruled = dict(self.rulings.get(read, {}))
+            key = self.key(self.profile, self.sequence.band, read, loaded.shas, dark.key, self.canonical.key, ruled)
+            known, has_frames = self.existing.get(read, ("", False))
+            if known == key and (has_frames or not self.frames):
+                continue
+            made = self._read(read, loaded, dark, canonical, ruled, key)
+            products += made[0]
+            scans.append(made[1])
+            offsets += made[2]
+        return JobResult(loaded.outcomes, tuple(products), {"scans": scans, "sky_offsets": offsets})
+
+    def _read(
+        self, read: str, loaded: Loaded, dark: MasterFile, canonical: Master, ruled: Mapping[int, Any], key: str
+    ) -> tuple[list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]], dict[str, Any], list[dict[str, Any]]]:
+        assert self.canonical is not None
+        s, profile = self.sequence, self.profile
+        assert s.scan is not None
+        inputs = (
+            *loaded.inputs,
+            Input("dark", dark.path, dark.key),
+            Input("canonical", self.canonical.path, self.canonical.key),
+        )
+        cards = {
+            "READ": (read, "read"),
+            "SCANNO": (s.scan, "scan"),
+            "ALPHA": (profile.sky.alpha, "fraction trimmed at each end"),
+            "DARKNGT": (dark.night, "night of the dark"),
+            "CANONNGT": (self.canonical.night, "night of the canonical"),
+        }
+
+        def primary(kind: str, status: str = "", cause: str = "") -> fits.Header:
+            return primary_cards(
+                kind, band=s.band, key=key, profile_name=profile.name, profile_hash=profile.hash, night=s.night,
+                status=status or None, cause=cause, extra=cards,
+            )
+
+        master = _master(self.root, dark.path)
+        shape = (len(loaded.time_mjd), *profile.detector.shape)
+        meta = {"night": s.night, "band": s.band, "read": read, "scan": s.scan, "key": key}
+        made: list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]] = []
+        arguments: dict[str, Any] = {
+            "band": s.band, "read": read, "dark": master, "canonical": canonical, "profile": profile, "rulings": ruled,
+        }
+        if self.frames:
+            path = frames_path(s.night, s.band, s.scan, read)
+            plan = {
+                "SCI": (image_cards(Image(np.empty(0, "f4"), "DN", "calibrated frames")), np.dtype("f4"), shape),
+                "ERR": (image_cards(Image(np.empty(0, "f4"), "DN", "1 sigma")), np.dtype("f4"), shape),
+                "DQ": (image_cards(Image(np.empty(0, "u1"), "", "flags")), np.dtype("u1"), shape),
+            }
+            # A night's frames are tens of gigabytes and can be made again: they are not forced to disk one by one.
+            with ProductStream(self.root, path, primary("frames"), plan, durable=False) as stream:
+
+                def sink(block: CalibratedBlock) -> None:
+                    stream.write("SCI", block.value)
+                    stream.write("ERR", block.error)
+                    stream.write("DQ", block.mask)
+
+                result = calibrate_scan(loaded.raw, **arguments, sink=sink)
+                file = stream.finish([_frames_hdu(loaded, result), inputs_hdu(inputs)])
+            made.append((file, {**meta, "kind": "frames"}, inputs))
+        else:
+            result = calibrate_scan(loaded.raw, **arguments)
+        images = _offset_images(result, profile.detector.shape)
+        all_checks = [c for b in result.blocks for c in b.verdict.checks]
+        numbers = [k for k, b in enumerate(result.blocks) for _ in b.verdict.checks]
+        tables = [
+            _blocks_hdu(result), _frames_hdu(loaded, result), check_table_hdu(all_checks, numbers), inputs_hdu(inputs)
+        ]
+        path = sky_offsets_path(s.night, s.band, s.scan, read)
+        file = write_product(self.root, path, primary("sky-offsets", result.status, result.cause), images, tables)
+        made.append((file, {**meta, "kind": "sky-offsets"}, inputs))
+        return made, self._scan_row(result, dark, key, loaded), self._offset_rows(result, ruled)
+
+    def _scan_row(self, result: ScanCalibration, dark: MasterFile, key: str, loaded: Loaded) -> dict[str, Any]:
+        assert self.canonical is not None
+        s = self.sequence
+        rejected = [b for b in result.blocks if b.verdict.status != "accepted"]
+        swapped = [b for k, b in enumerate(result.blocks) if b.used_block != k]
+        shift = result.level_after_dn - result.level_before_dn
+        return {
+            "night": s.night, "band": s.band, "scan": s.scan, "read": result.read,
+            "status": result.status, "cause": result.cause,
+            "n_frames": len(loaded.time_mjd), "n_blocks": len(result.blocks), "n_rejected": len(rejected),
+            "n_substituted_frames": sum(b.offset.n_frames for b in swapped),
+            "level_dn": _number(np.nanmedian(result.level_before_dn)),
+            "level_shift_dn": _number(np.nanmax(np.abs(shift))) if np.isfinite(shift).any() else None,
+            "start_iso": s.files[0].start_iso,
+            "dark_night": dark.night, "dark_status": dark.status,
+            "canonical_night": self.canonical.night, "canonical_status": self.canonical.status,
+            "has_frames": self.frames, "key": key, "profile_hash": self.profile.hash,
+        }
+
+    def _offset_rows(self, result: ScanCalibration, ruled: Mapping[int, Any]) -> list[dict[str, Any]]:
+        s = self.sequence
+        return [
+            {
+                "night": s.night, "band": s.band, "scan": s.scan, "read": result.read, "block": k,
+                "first_frame": b.offset.first, "last_frame": b.offset.last, "n_frames": b.offset.n_frames,
+                "status": b.verdict.status, "cause": b.verdict.cause, "used_block": b.used_block,
+                "level_dn": _number(b.offset.level_dn),
+                **{n: _number(b.offset.values.get(n)) for n in check_table("sky_offset") if n != "frames"},
+                "override": k in ruled,
+            }
+            for k, b in enumerate(result.blocks)
+        ]
+
+
+def _master(root: Path, path: str) -> Master:
+    images = read_product(root, path, ("SCI", "ERR", "DQ"))
+    # A supplied master comes without an error: it then adds nothing to the error of a frame.
+    error = np.nan_to_num(np.asarray(images["ERR"], np.float32))
+    return Master(np.asarray(images["SCI"], np.float32), error, images["DQ"])
+
+
+def _offset_images(result: ScanCalibration, shape: tuple[int, int]) -> dict[str, Image]:
+    def cube(arrays: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+        return np.stack(arrays) if arrays else np.empty((0, *shape), np.float32)
+
+    offsets = [b.offset for b in result.blocks]
+    return {
+        "SCI": Image(cube([o.value for o in offsets]), "DN", "sky offset of each block"),
+        "ERR": Image(cube([o.error for o in offsets]), "DN", "1 sigma of it"),
+        "DQ": Image(cube([o.mask for o in offsets]), "", "flags"),
+        "HALF1": Image(cube([o.halves[0] for o in offsets]), "DN", "offset of the first half"),
+        "HALF2": Image(cube([o.halves[1] for o in offsets]), "DN", "offset of the second half"),
+    }
+
+
+def _blocks_hdu(result: ScanCalibration) -> fits.BinTableHDU:
+    blocks = result.blocks
+    return fits.BinTableHDU.from_columns(
+        [
+            fits.Column("BLOCK", "J", array=np.arange(len(blocks))),
+            fits.Column("FIRST", "J", array=[b.offset.first for b in blocks]),
+            fits.Column("LAST", "J", array=[b.offset.last for b in blocks]),
+            fits.Column("LEVEL", "D", unit="DN", array=[b.offset.level_dn for b in blocks]),
+            fits.Column("STATUS", "12A", array=np.array([b.verdict.status for b in blocks], dtype="S12")),
+            fits.Column("USED", "J", array=[b.used_block for b in blocks]),
+        ],
+        name="BLOCKS",
+    )
+
+
+def _frames_hdu(loaded: Loaded, result: ScanCalibration) -> fits.BinTableHDU:
+    n = len(loaded.time_mjd)
+    own, used = np.empty(n, np.int32), np.empty(n, np.int32)
+    for k, b in enumerate(result.blocks):
+        own[b.offset.first : b.offset.last + 1] = k
+        used[b.offset.first : b.offset.last + 1] = b.used_block
+    return fits.BinTableHDU.from_columns(
+        [
+            fits.Column("FRAME", "J", array=np.arange(n)),
+            fits.Column("TIME", "D", unit="d", array=loaded.time_mjd),
+            fits.Column("RA", "D", unit="deg", array=loaded.ra_deg),
+            fits.Column("DEC", "D", unit="deg", array=loaded.dec_deg),
+            fits.Column("BLOCK", "J", array=own),
+            fits.Column("USED", "J", array=used),
+            fits.Column("SUBST", "L", array=own != used),
+            fits.Column("LEVEL", "D", unit="DN", array=result.level_before_dn),
+            fits.Column("AFTER", "D", unit="DN", array=result.level_after_dn),
+        ],
+        name="FRAMES",
+    )

@@ -1,0 +1,1 @@
+"""The shipped instrument profiles, one TOML file each."""

@@ -1,0 +1,179 @@
+"""Which raw files there are, and which of them are processed together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from calib.errors import RawFileError
+from calib.profile import CubeLayout, Profile
+from calib.raw.header import OBS_TYPES, Identity
+
+__all__ = ["Sequence", "find_raw", "group_sequences"]
+
+_SUFFIXES = tuple(stem + packed for stem in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".fz"))
+_UNFINISHED = {".part", ".partial", ".tmp", ".crdownload"}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Raw files that are processed together.
+
+    Attributes
+    ----------
+    night : str
+        ISO date on which the night begins.
+    band : str
+        A band of the profile.
+    obs_type : str
+        ``dark``, ``twilight`` or ``scan``.
+    scan : int or None
+        Number of the scan; None for darks and twilights.
+    files : tuple of Identity
+        In the order of time.
+    """
+
+    night: str
+    band: str
+    obs_type: str
+    scan: int | None
+    files: tuple[Identity, ...]
+
+
+def find_raw(paths: Iterable[Path | str]) -> list[Path]:
+    """List raw files.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files, taken whatever their names, and folders, searched to the bottom for ``.fits``, ``.fit`` and
+        ``.fts``, also followed by ``.gz`` or ``.fz``. Hidden and unfinished (``.part``, ``.tmp``) files are
+        skipped, links followed, and no file is listed twice.
+
+    Returns
+    -------
+    list of Path
+        Sorted.
+
+    Raises
+    ------
+    calib.errors.RawFileError
+        If a path given is not there or a folder given cannot be listed.
+    """
+    listed: dict[str, Path] = {}
+    visited: set[tuple[int, int]] = set()
+    for path in sorted(Path(p) for p in paths):
+        if path.is_dir():
+            files: Iterable[Path] = _files_below(path, visited)
+        elif path.exists() or path.is_symlink():
+            files = (path,)
+        else:
+            raise RawFileError(path, "no such file or folder")
+        for file in files:
+            listed.setdefault(os.path.realpath(file), file)
+    return sorted(listed.values())
+
+
+def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+    def complain(error: OSError) -> None:
+        if error.filename is not None and Path(error.filename) == top:
+            raise RawFileError(top, f"cannot be listed: {error.strerror}") from error
+        _log.warning("%s cannot be listed and is left out: %s", error.filename, error.strerror)
+
+    for folder, subfolders, names in os.walk(top, followlinks=True, onerror=complain):
+        stat = os.stat(folder)
+        if (stat.st_dev, stat.st_ino) in visited:
+            # A link led back here: what lies below was listed already.
+            subfolders.clear()
+            continue
+        visited.add((stat.st_dev, stat.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(folder, name)
+            # A dangling link is listed, and refused by name later; pipes and sockets are nobody's data.
+            if _is_raw_name(name) and (file.is_file() or not file.exists()):
+                yield file
+
+
+def _is_raw_name(name: str) -> bool:
+    lower = name.lower()
+    return (
+        lower.endswith(_SUFFIXES)
+        and not lower.startswith((".", "~"))
+        and not _UNFINISHED.intersection(Path(lower).suffixes)
+    )
+
+
+def group_sequences(identities: Iterable[Identity], profile: Profile) -> list[Sequence]:
+    """Put together the raw files that are processed together.
+
+    All darks of a night and band are one sequence, and likewise all twilights. A scan is what shares night,
+    band and scan number. Where the profile names no card for the number, each cube is a scan, and single
+    frames form one as long as the cards in ``layout.group_by`` are the same and no gap exceeds
+    ``layout.max_gap_minutes``; such scans are numbered from 1 in each night and band, in the order of time.
+    Supplied products belong to no sequence.
+
+    Parameters
+    ----------
+    identities : iterable of Identity
+        In any order; the outcome depends only on which they are.
+    profile : Profile
+        Whose layout applies.
+
+    Returns
+    -------
+    list of Sequence
+        By night, band (in the order of the profile), type and scan.
+    """
+    pools: dict[tuple[str, str, str, int | None], list[Identity]] = defaultdict(list)
+    for one in set(identities):
+        if one.night is None or one.band is None or one.obs_type.startswith("supplied-"):
+            continue
+        pools[one.night, one.band, one.obs_type, one.scan].append(one)
+    sequences: list[Sequence] = []
+    for (night, band, obs_type, scan), pool in pools.items():
+        pool.sort(key=_by_time)
+        if obs_type == "scan" and not profile.header.scan_number:
+            runs = sorted(_runs(pool, profile), key=lambda run: _by_time(run[0]))
+            sequences += [Sequence(night, band, obs_type, k, tuple(run)) for k, run in enumerate(runs, 1)]
+        else:
+            sequences.append(Sequence(night, band, obs_type, scan, tuple(pool)))
+
+    def place(s: Sequence) -> tuple[str, int, int, int]:
+        number = -1 if s.scan is None else s.scan
+        return s.night, profile.bands.index(s.band), OBS_TYPES.index(s.obs_type), number
+
+    return sorted(sequences, key=place)
+
+
+def _by_time(one: Identity) -> tuple[float, str]:
+    # The path settles ties, so that equal times do not leave the order to chance.
+    return (one.start_mjd if one.start_mjd is not None else float("inf")), str(one.path)
+
+
+def _runs(pool: list[Identity], profile: Profile) -> list[list[Identity]]:
+    """Cut the frames of a night and band, in order of time, into scans."""
+    layout = profile.layout
+    if isinstance(layout, CubeLayout):
+        return [[one] for one in pool]
+    runs: list[list[Identity]] = []
+    latest: dict[tuple[str, ...], list[Identity]] = {}
+    for one in pool:
+        run = latest.get(one.group)
+        if run is None or _gap_minutes(run[-1], one) > layout.max_gap_minutes:
+            run = latest[one.group] = []
+            runs.append(run)
+        run.append(one)
+    return runs
+
+
+def _gap_minutes(before: Identity, after: Identity) -> float:
+    assert before.start_mjd is not None  # sequences hold only files with a night, and hence a time
+    assert after.start_mjd is not None
+    return (after.start_mjd - before.start_mjd) * 1440.0

@@ -1,0 +1,255 @@
+"""The long-term reference of every hardware period, and each night's deviations from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from calib.archive import schema
+from calib.archive.database import Archive, upsert
+from calib.archive.products import (
+    Image,
+    Input,
+    dark_path,
+    inputs_hdu,
+    primary_cards,
+    read_product,
+    reference_path,
+    responsivity_path,
+    write_product,
+)
+from calib.canonical import Survey, reference_members
+from calib.drift import Deviation, deviations
+from calib.flags import usable
+from calib.night import combine_key
+from calib.profile import Profile
+from calib.regions import quadrant_names
+from calib.standards import Standards, record_product, write_canonical
+from calib.verdict import Flat, ratio_map
+
+__all__ = ["update_references"]
+
+Row = dict[str, Any]
+Images = dict[str, NDArray[np.generic]]
+
+
+def update_references(archive: Archive, profile: Profile, standards: Standards) -> set[str]:
+    """Bring references and deviations up to date; return the bands in which a number changed."""
+    touched: set[str] = set()
+    for (band, read), surveys in standards.dark_surveys.items():
+        for period, survey in surveys.items():
+            if _dark_period(archive, profile, band, read, period, survey):
+                touched.add(band)
+    for band, surveys in standards.flat_surveys.items():
+        for period, survey in surveys.items():
+            if _flat_period(archive, profile, band, period, survey):
+                touched.add(band)
+    return touched
+
+
+def _known_keys(archive: Archive, band: str, product: str) -> dict[str, str]:
+    m = schema.metrics
+    query = sa.select(m.c.night, m.c.key).where(m.c.band == band, m.c.product == product, m.c.region == "array")
+    return {r["night"]: r["key"] for r in archive.rows(query)}
+
+
+def _store(
+    archive: Archive, band: str, product: str, night: str, key: str, rows: list[tuple[Deviation, str, str]]
+) -> None:
+    """Replace the metrics of one night, band and product."""
+    m = schema.metrics
+    with archive.begin() as connection:
+        connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product == product))
+        upsert(
+            connection,
+            m,
+            [
+                {"night": night, "band": band, "product": product, "region": d.region, "metric": metric,
+                 "value": d.value if np.isfinite(d.value) else None,
+                 "error": d.error if np.isfinite(d.error) else None, "unit": unit, "key": key}
+                for d, metric, unit in rows
+            ],
+        )
+
+
+def _forget(archive: Archive, band: str, product: str, nights: set[str]) -> None:
+    m = schema.metrics
+    with archive.begin() as connection:
+        for night in nights:
+            connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product == product))
+
+
+def _dark_period(archive: Archive, profile: Profile, band: str, read: str, period: str, survey: Survey) -> bool:
+    d = schema.darks
+    nights = {s.night for s in survey.nights}
+    rows = {
+        r["night"]: r
+        for r in archive.rows(sa.select(d).where(d.c.band == band, d.c.read == read))
+        if r["night"] in nights
+    }
+    members = reference_members(survey, profile.canonical)
+    product, noise_product = f"dark {read}", f"noise {read}"
+    known = {n: k for n, k in _known_keys(archive, band, product).items() if n in nights}
+    if not members:
+        _forget(archive, band, product, set(known))
+        _forget(archive, band, noise_product, set(known))
+        return bool(known)
+    reference_key = combine_key("reference", *(rows[n]["key"] for n in members))
+    wanted = {n: combine_key("reference", reference_key, r["key"]) for n, r in rows.items()}
+    stale = [n for n in sorted(wanted) if known.get(n) != wanted[n]]
+    if not stale:
+        return False
+    reference = _dark_reference(archive, profile, band, read, period, members, rows, reference_key)
+    for night in stale:
+        images = read_product(archive.root, dark_path(night, band, read), ("SCI", "ERR", "DQ", "NOISE"))
+        row = rows[night]
+        common = row["level_error_dn"] or 0.0
+        good = usable(images["DQ"]) & usable(reference["DQ"])
+        grid = {"quadrants": profile.detector.quadrants, "cells": profile.detector.cells}
+        error = np.hypot(images["ERR"], reference["ERR"])
+        found = deviations(images["SCI"] - reference["SCI"], error, good, **grid, common_error=common)
+        level = Deviation("array", _real(row["level_dn"]), common)
+        _store(archive, band, product, night, wanted[night],
+               [(x, "deviation", "DN") for x in found] + [(level, "level", "DN")])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            percent = 100 * (images["NOISE"] / reference["NOISE"] - 1)
+        # The scatter of n frames is known to 1/√(2(n − 1)).
+        relative = 100 / np.sqrt(2 * max(row["n_frames"] - 1, 1))
+        noise = deviations(percent, np.full(percent.shape, relative), good, **grid)
+        gain = profile.detector.gain_e_per_dn[band]
+        absolute = Deviation("array", _real(row["noise_dn"]) * gain, relative / 100 * _real(row["noise_dn"]) * gain
+                             / np.sqrt(max(good.sum(), 1)))
+        _store(archive, band, noise_product, night, wanted[night],
+               [(x, "deviation", "%") for x in noise] + [(absolute, "noise", "e⁻")])
+    return True
+
+
+def _real(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _dark_reference(
+    archive: Archive, profile: Profile, band: str, read: str, period: str, members: tuple[str, ...],
+    rows: dict[str, Row], key: str,
+) -> Images:
+    path = reference_path(band, period, f"dark-{read}")
+    if archive.value(sa.select(schema.products.c.key).where(schema.products.c.path == path)) == key:
+        return read_product(archive.root, path, ("SCI", "ERR", "DQ", "NOISE"))
+    total: dict[str, NDArray[np.float64]] = {}
+    counts = np.zeros(profile.detector.shape)
+    mask = np.zeros(profile.detector.shape, np.int16)
+    for night in members:
+        images = read_product(archive.root, dark_path(night, band, read), ("SCI", "ERR", "DQ", "NOISE"))
+        good = usable(images["DQ"])
+        counts += good
+        mask |= images["DQ"].astype(np.int16)
+        for name, power in (("SCI", 1), ("ERR", 2), ("NOISE", 2)):
+            part = np.where(good, images[name].astype(np.float64) ** power, 0)
+            total[name] = total.get(name, 0) + part
+    with np.errstate(divide="ignore", invalid="ignore"):
+        images = {
+            "SCI": (total["SCI"] / counts).astype(np.float32),
+            "ERR": (np.sqrt(total["ERR"]) / counts).astype(np.float32),
+            "NOISE": np.sqrt(total["NOISE"] / counts).astype(np.float32),
+        }
+    # A pixel that is good in most members is good in their mean.
+    mask[2 * counts > len(members)] = 0
+    inputs = tuple(Input("member", dark_path(n, band, read), rows[n]["key"]) for n in members)
+    extra: dict[str, tuple[object, str]] = {
+        "READ": (read, "read"),
+        "PERIOD": (period or "first light", "hardware period"),
+        "NMEMBERS": (len(members), "nights averaged"),
+    }
+    primary = primary_cards("reference-dark", band=band, key=key, profile_name=profile.name,
+                            profile_hash=profile.hash, extra=extra)
+    layers = {
+        "SCI": Image(images["SCI"], "DN", "mean of nightly darks"),
+        "ERR": Image(images["ERR"], "DN", "1 sigma of it"),
+        "DQ": Image(mask, "", "flags"),
+        "NOISE": Image(images["NOISE"], "DN", "rms of nightly noise"),
+    }
+    file = write_product(archive.root, path, primary, layers, (inputs_hdu(inputs),))
+    with archive.begin() as connection:
+        meta = {"kind": "reference-dark", "band": band, "read": read, "key": key}
+        record_product(connection, file, meta, inputs, profile)
+    return {**images, "DQ": mask}
+
+
+def _flat_period(archive: Archive, profile: Profile, band: str, period: str, survey: Survey) -> bool:
+    f = schema.flats
+    nights = {s.night for s in survey.nights}
+    rows = {
+        r["night"]: r
+        for r in archive.rows(sa.select(f).where(f.c.band == band))
+        if r["night"] in nights and r["key"]
+    }
+    members = reference_members(survey, profile.canonical)
+    known = {n: k for n, k in _known_keys(archive, band, "responsivity").items() if n in nights}
+    if not members:
+        _forget(archive, band, "responsivity", set(known))
+        _forget(archive, band, "gain", set(known))
+        return bool(known)
+    reference_key = combine_key("reference", *(rows[n]["key"] for n in members))
+    wanted = {n: combine_key("reference", reference_key, r["key"]) for n, r in rows.items()}
+    stale = [n for n in sorted(wanted) if known.get(n) != wanted[n]]
+    if not stale:
+        return False
+    path = reference_path(band, period, "responsivity")
+    if archive.value(sa.select(schema.products.c.key).where(schema.products.c.path == path)) != reference_key:
+        loaded = [_flat(archive, responsivity_path(n, band)) for n in members]
+        inputs = tuple(Input("member", responsivity_path(n, band), rows[n]["key"]) for n in members)
+        file = write_canonical(
+            archive.root, path, "reference-responsivity", [x for x, _ in loaded], [m for _, m in loaded], inputs,
+            key=reference_key, band=band, night=None, members=members, profile=profile,
+        )
+        with archive.begin() as connection:
+            meta = {"kind": "reference-responsivity", "band": band, "key": reference_key}
+            record_product(connection, file, meta, inputs, profile)
+    reference, _ = _flat(archive, path)
+    gains = np.array([[_real(g[0]) for g in rows[n]["gain"]] for n in members])
+    with np.errstate(invalid="ignore"):
+        typical = np.nanmedian(gains, axis=0) if np.isfinite(gains).any() else np.full(gains.shape[1], np.nan)
+    for night in stale:
+        tonight, _ = _flat(archive, responsivity_path(night, band))
+        percent, good = ratio_map(tonight, reference)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = 100 * np.hypot(tonight.error / tonight.value, reference.error / reference.value)
+        found = deviations(percent, error, good, quadrants=profile.detector.quadrants, cells=profile.detector.cells)
+        _store(archive, band, "responsivity", night, wanted[night], [(x, "deviation", "%") for x in found])
+        _store(archive, band, "gain", night, wanted[night],
+               _gain_rows(rows[night]["gain"], typical, quadrant_names(profile.detector.quadrants)))
+    return True
+
+
+def _gain_rows(
+    gains: list[list[float | None]], typical: NDArray[np.float64], names: tuple[str, ...]
+) -> list[tuple[Deviation, str, str]]:
+    values = np.array([_real(g[0]) for g in gains])
+    errors = np.array([_real(g[1]) for g in gains])
+    ok = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
+    weight = np.where(ok, 1 / np.where(ok, errors, 1) ** 2, 0.0)
+    mean: Callable[[NDArray[np.float64]], float] = lambda v: float(np.sum(weight * np.nan_to_num(v)) / weight.sum())  # noqa: E731
+    found = [(Deviation(n, float(v), float(e)), "gain", "e⁻/DN") for n, v, e in zip(names, values, errors, strict=True)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent, percent_error = 100 * (values / typical - 1), 100 * errors / typical
+    found += [(Deviation(n, float(v), float(e)), "deviation", "%")
+              for n, v, e in zip(names, percent, percent_error, strict=True)]
+    if weight.sum() > 0:
+        error = float(1 / np.sqrt(weight.sum()))
+        found.append((Deviation("array", mean(values), error), "gain", "e⁻/DN"))
+        found.append((Deviation("array", mean(percent), 100 * error / float(np.nanmean(typical))), "deviation", "%"))
+    else:
+        nothing = Deviation("array", float("nan"), float("nan"))
+        found += [(nothing, "gain", "e⁻/DN"), (nothing, "deviation", "%")]
+    return found
+
+
+def _flat(archive: Archive, path: str) -> tuple[Flat, NDArray[np.integer[Any]]]:
+    images = read_product(archive.root, path, ("SCI", "ERR", "DQ"))
+    value, error = np.asarray(images["SCI"], np.float32), np.asarray(images["ERR"], np.float32)
+    mask = np.asarray(images["DQ"], np.int16)
+    return Flat(value, error, usable(mask) & np.isfinite(value)), mask

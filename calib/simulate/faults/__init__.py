@@ -1,0 +1,82 @@
+"""The faults of the instrument and the sky, each a frozen dataclass that says when, where and how much."""
+
+from .base import Fault, Occasion, Subject
+from .hardware import (
+    ArraySwap,
+    BistablePixel,
+    DarkJump,
+    DeadColumn,
+    DustSpot,
+    NewHotPixels,
+    QuadrantStep,
+    SlowDrift,
+)
+from .scans import AirglowWaves, BrightStar, Galaxy, Latents, MissingNight, ShortScan
+from .twilight import (
+    CloudGradient,
+    LightLeak,
+    MissingDark,
+    MissingFlat,
+    MovingCloud,
+    SaturatedTwilight,
+    TooLittleChange,
+    UniformCloud,
+    WarmUp,
+)
+
+FAULTS: tuple[type[Fault], ...] = (
+    CloudGradient,
+    MovingCloud,
+    UniformCloud,
+    TooLittleChange,
+    SaturatedTwilight,
+    LightLeak,
+    QuadrantStep,
+    DarkJump,
+    WarmUp,
+    SlowDrift,
+    DustSpot,
+    DeadColumn,
+    NewHotPixels,
+    BistablePixel,
+    AirglowWaves,
+    Galaxy,
+    BrightStar,
+    ShortScan,
+    Latents,
+    MissingDark,
+    MissingFlat,
+    MissingNight,
+    ArraySwap,
+)
+"""Every kind of fault."""
+
+__all__ = [
+    "FAULTS",
+    "AirglowWaves",
+    "ArraySwap",
+    "BistablePixel",
+    "BrightStar",
+    "CloudGradient",
+    "DarkJump",
+    "DeadColumn",
+    "DustSpot",
+    "Fault",
+    "Galaxy",
+    "Latents",
+    "LightLeak",
+    "MissingDark",
+    "MissingFlat",
+    "MissingNight",
+    "MovingCloud",
+    "NewHotPixels",
+    "Occasion",
+    "QuadrantStep",
+    "SaturatedTwilight",
+    "ShortScan",
+    "SlowDrift",
+    "Subject",
+    "TooLittleChange",
+    "UniformCloud",
+    "WarmUp",
+]

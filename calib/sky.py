@@ -1,0 +1,165 @@
+"""Sky offsets: the residual dark-sky illumination pattern of a block of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib import kernels
+from calib.flags import flag
+from calib.regions import cell_medians, mad_sigma, nan_median
+
+__all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset"]
+
+
+@dataclass(frozen=True)
+class SkyOffset:
+    """The sky offset of one block.
+
+    Attributes
+    ----------
+    first, last : int
+        Frames of the scan, counted from 0, both included.
+    value, error : ndarray of float32, shape (ny, nx)
+        Additive, zero-median offset and its 1σ uncertainty, DN; NaN where no sample is valid.
+    mask : ndarray of int16, shape (ny, nx)
+        Bits of `calib.flags`.
+    halves : tuple of ndarray
+        The offsets of the block's two halves, DN.
+    level_dn : float
+        Median of the frame levels.
+    values : dict
+        The measured number of every check.
+    """
+
+    first: int
+    last: int
+    value: NDArray[np.float32]
+    error: NDArray[np.float32]
+    mask: NDArray[np.int16]
+    halves: tuple[NDArray[np.float32], NDArray[np.float32]]
+    level_dn: float
+    values: dict[str, float]
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of the block."""
+        return self.last - self.first + 1
+
+
+def block_bounds(n_frames: int, least: int) -> tuple[tuple[int, int], ...]:
+    """Split a scan into equal blocks of at least ``least`` frames.
+
+    Returns
+    -------
+    tuple of (first, last)
+        Both included. Lengths differ by one frame at most; a scan that is too short is one block.
+    """
+    if n_frames < 1:
+        return ()
+    n_blocks = max(1, n_frames // least)
+    edges = [round(k * n_frames / n_blocks) for k in range(n_blocks + 1)]
+    return tuple((a, b - 1) for a, b in zip(edges, edges[1:], strict=False))
+
+
+def frame_levels(frames: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the median of each frame over the given pixels, NaN samples excluded.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (n, n_pixels)
+    columns : ndarray of int
+        Indices of the good pixels.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        NaN for a frame without a valid sample.
+    """
+    return np.array([nan_median(frame[columns]) for frame in frames])
+
+
+def make_sky_offset(
+    frames: NDArray[np.float32],
+    levels: NDArray[np.float64],
+    *,
+    good: NDArray[np.bool_],
+    first: int,
+    alpha: float,
+    cells: tuple[int, int],
+) -> SkyOffset:
+    """Average a block of calibrated frames into its sky offset.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (n, ny × nx)
+        Dark-subtracted, flat-fielded frames in DN; NaN is excluded.
+    levels : ndarray, shape (n,)
+        Their sky levels l_k, DN.
+    good : ndarray of bool, shape (ny, nx)
+        Pixels over which medians are taken.
+    first : int
+        Number of the first frame in its scan.
+    alpha : float
+        Fraction of the valid samples trimmed at each end.
+    cells : tuple of int
+        Grid of the checks.
+
+    Returns
+    -------
+    SkyOffset
+        S = trimmed mean over k of (F_k − l_k), minus its own median over good pixels.
+    """
+    shape, n = good.shape, len(frames)
+    fit = kernels.trimmed_mean(frames, levels, alpha)
+    value = fit.mean.reshape(shape)
+    value = value - np.float32(nan_median(value[good]))
+    half = n // 2
+    halves = [
+        kernels.trimmed_mean(part, level, alpha).mean.reshape(shape)
+        for part, level in ((frames[:half], levels[:half]), (frames[half:], levels[half:]))
+        if len(part)
+    ]
+    halves = [h - np.float32(nan_median(h[good])) for h in halves]
+    level = nan_median(levels)
+    mask = np.zeros(shape, np.int16)
+    mask[fit.count.reshape(shape) == 0] |= flag("NODATA")
+    enough = fit.count.reshape(shape)[good] >= 0.5 * n
+    skew = (fit.mean - fit.low_mean).reshape(shape)
+    scale = 100.0 / level if level > 0 else float("nan")
+    skew_cells = cell_medians(skew, good, cells)
+    offset_cells = cell_medians(value, good, cells)
+    values = {
+        "frames": float(n),
+        "valid": 100.0 * float(enough.mean()) if enough.size else float("nan"),
+        "halves": _rms(cell_medians(halves[1] - halves[0], good, cells)) * scale if len(halves) == 2 else float("nan"),
+        "residue": float(np.nanmax(skew_cells) - nan_median(skew_cells)) * scale,
+        "amplitude": float(np.nanmax(np.abs(offset_cells))) * scale,
+        "steadiness": unsteadiness(levels) * scale,
+    }
+    empty = np.full(shape, np.nan, np.float32)
+    return SkyOffset(
+        first=first,
+        last=first + n - 1,
+        value=value,
+        error=fit.error.reshape(shape),
+        mask=mask,
+        halves=(halves[0] if halves else empty, halves[1] if len(halves) == 2 else empty),
+        level_dn=level,
+        values=values,
+    )
+
+
+def _rms(cells: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.nanmean(cells**2))) if np.isfinite(cells).any() else float("nan")
+
+
+def unsteadiness(levels: NDArray[np.float64]) -> float:
+    """Return the robust scatter of frame levels about a straight line, in DN; NaN with fewer than three."""
+    k = np.flatnonzero(np.isfinite(levels))
+    if len(k) < 3:
+        return float("nan")
+    slope, constant = np.polyfit(k, levels[k], 1)
+    return mad_sigma(levels[k] - slope * k - constant)

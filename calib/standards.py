@@ -1,0 +1,374 @@
+"""Settling the survey: which darks and responsivities stand, and what each night is calibrated with.
+
+Here the pure rules of `calib.canonical` meet the rows and products of the archive. Everything is recomputed from
+what is there, so the order in which nights arrived leaves no trace; comparisons of images are remembered by key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from calib.archive import schema
+from calib.archive.database import Archive, upsert, utc_now
+from calib.archive.decisions import Rulings
+from calib.archive.products import (
+    Image,
+    Input,
+    ProductFile,
+    canonical_path,
+    dark_path,
+    inputs_hdu,
+    primary_cards,
+    read_product,
+    responsivity_path,
+    set_verdict,
+    write_product,
+)
+from calib.canonical import Candidate, Survey, nearest_accepted, settle
+from calib.checks import CheckResult, Verdict, check_table, evaluate, judge
+from calib.dark import compare_darks
+from calib.diagnose import diagnose
+from calib.flags import flag, usable
+from calib.night import MasterFile, combine_key
+from calib.profile import Profile
+from calib.verdict import Flat, compare_flats, mean_flat
+
+__all__ = ["Standards", "record_product"]
+
+Row = dict[str, Any]
+
+
+def record_product(
+    connection: sa.Connection, file: ProductFile, meta: Row, inputs: Iterable[Input], profile: Profile,
+    raw_paths: dict[str, str] | None = None,
+) -> None:
+    """Write the row of a product and its lineage; raw inputs are recorded by their full path."""
+    from calib import __version__
+
+    row = {
+        "path": file.path, "sha256": file.sha256, "size": file.size, "mtime_ns": file.mtime_ns,
+        "kind": meta["kind"], "night": meta.get("night"), "band": meta["band"], "read": meta.get("read"),
+        "scan": meta.get("scan"), "key": meta["key"], "profile_hash": profile.hash, "code_version": __version__,
+        "made": utc_now(),
+    }
+    upsert(connection, schema.products, [row])
+    connection.execute(sa.delete(schema.lineage).where(schema.lineage.c.child == file.path))
+    parents = {(i.role, (raw_paths or {}).get(i.hash, i.name) if i.role == "raw" else i.name) for i in inputs}
+    upsert(connection, schema.lineage, [{"child": file.path, "parent": p, "role": r} for r, p in sorted(parents)])
+
+
+def refresh_file(connection: sa.Connection, file: ProductFile) -> None:
+    """Note a product's new hash after its verdict was written into it."""
+    connection.execute(
+        sa.update(schema.products)
+        .where(schema.products.c.path == file.path)
+        .values(sha256=file.sha256, size=file.size, mtime_ns=file.mtime_ns)
+    )
+
+
+class FlatComparison:
+    """Compares responsivities of one band, and remembers what came out."""
+
+    def __init__(self, archive: Archive, profile: Profile, band: str, rows: dict[str, Row]) -> None:
+        self._archive, self._profile, self._band, self._rows = archive, profile, band, rows
+        self._limits = profile.limits_for("flat", band, profile.responsivity.read)
+        self._settings = profile.fingerprint("detector", "responsivity")
+        self._images: OrderedDict[str, Flat] = OrderedDict()
+        self.new: dict[str, dict[str, Any]] = {}
+
+    def flat(self, night: str) -> Flat:
+        """Return a night's responsivity."""
+        key = self._rows[night]["key"]
+        if key not in self._images:
+            images = read_product(self._archive.root, responsivity_path(night, self._band), ("SCI", "ERR", "DQ"))
+            value, error = np.asarray(images["SCI"], np.float32), np.asarray(images["ERR"], np.float32)
+            self._images[key] = Flat(value, error, usable(images["DQ"]) & np.isfinite(value))
+            while len(self._images) > 24:
+                self._images.popitem(last=False)
+        self._images.move_to_end(key)
+        return self._images[key]
+
+    def outcome(self, night: str, standard: tuple[str, ...]) -> dict[str, Any]:
+        """Return values and diagnosis of a comparison, from memory where it was made before."""
+        keys = (self._rows[night]["key"], *(self._rows[n]["key"] for n in standard))
+        key = combine_key("compare", self._settings, *keys)
+        if key in self.new:
+            return self.new[key]
+        known = self._archive.value(sa.select(schema.comparisons.c.outcome).where(schema.comparisons.c.key == key))
+        if known is not None:
+            return dict(known)
+        ratio = compare_flats(self.flat(night), mean_flat([self.flat(n) for n in standard]), self._profile)
+        found = diagnose(ratio.percent, ratio.good, quadrants=self._profile.detector.quadrants, limit=0.3)
+        self.new[key] = {
+            "values": {n: None if not np.isfinite(v) else v for n, v in ratio.values.items()},
+            "cause": found.cause,
+            "parts": [{k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in asdict(p).items()}
+                      for p in found.parts],
+        }
+        return self.new[key]
+
+    def __call__(self, night: str, standard: tuple[str, ...]) -> Verdict:
+        """Return the verdict of the comparison checks."""
+        outcome = self.outcome(night, standard)
+        values = {n: float("nan") if v is None else v for n, v in outcome["values"].items()}
+        return judge(evaluate("flat", values, self._limits), cause=outcome["cause"])
+
+
+@dataclass(frozen=True)
+class _Assigned:
+    """The periods of one band (and read), settled: period → survey, and the nights with a product."""
+
+    surveys: dict[str, Survey]
+
+
+class Standards:
+    """Verdicts and standards of the whole archive under one profile and the standing decisions."""
+
+    def __init__(self, archive: Archive, profile: Profile, rulings: Rulings) -> None:
+        self.archive, self.profile, self.rulings = archive, profile, rulings
+        self._darks: dict[tuple[str, str], dict[str, Survey]] = {}
+        self._dark_keys: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._flats: dict[str, dict[str, Survey]] = {}
+        self._canonicals: dict[str, dict[str, tuple[str, str]]] = {}
+        self._supplied = self._find_supplied()
+
+    @property
+    def flat_surveys(self) -> dict[str, dict[str, Survey]]:
+        """Band → period → settled nights."""
+        return self._flats
+
+    @property
+    def dark_surveys(self) -> dict[tuple[str, str], dict[str, Survey]]:
+        """(Band, read) → period → settled nights."""
+        return self._darks
+
+    def _find_supplied(self) -> dict[tuple[str, str, str | None], MasterFile]:
+        rows = self.archive.rows(sa.select(schema.products).where(schema.products.c.kind.like("supplied-%")))
+        return {
+            (r["kind"], r["band"], r["read"]): MasterFile(r["path"], r["key"], "supplied", "supplied") for r in rows
+        }
+
+    # Darks -----------------------------------------------------------------------------------------------------
+
+    def settle_darks(self) -> set[tuple[str, str]]:
+        """Give every dark its verdict; return the (night, band) whose dark in use may have changed."""
+        changed: set[tuple[str, str]] = set()
+        for band in self.profile.bands:
+            for read in self.profile.reads:
+                changed |= {(n, band) for n in self._settle_dark(band, read)}
+        return changed
+
+    def _settle_dark(self, band: str, read: str) -> set[str]:
+        d = schema.darks
+        rows = {r["night"]: r for r in self.archive.rows(sa.select(d).where(d.c.band == band, d.c.read == read))}
+        limits = self.profile.limits_for("dark", band, read)
+        cells = {n: np.array(r["cells_dn"], dtype=float) for n, r in rows.items()}
+        structure = {k: v for k, v in limits.items() if k == "structure"}
+
+        def compare(night: str, standard: tuple[str, ...]) -> Verdict:
+            mean = np.mean([cells[n] for n in standard], axis=0)
+            return judge(evaluate("dark", compare_darks(cells[night], mean), structure))
+
+        surveys: dict[str, Survey] = {}
+        for period, nights in self._periods(rows, band).items():
+            candidates = [
+                Candidate(n, _own_checks("dark", rows[n], limits, skip=("structure",)), self.rulings.dark.get((n, band, read)))
+                for n in nights
+            ]
+            surveys[period] = settle(candidates, compare, self.profile.canonical)
+        before = self._darks.get((band, read))
+        self._darks[band, read] = surveys
+        for n, r in rows.items():
+            self._dark_keys[band, read, n] = (r["key"], dark_path(n, band, read))
+        changed = set()
+        with self.archive.begin() as connection:
+            for period, survey in surveys.items():
+                for s in survey.nights:
+                    row = rows[s.night]
+                    values = {c.check.name: _db(c.value) for c in s.verdict.checks if c.check.name == "structure"}
+                    update = {
+                        "status": s.verdict.status, "cause": s.verdict.cause, "standard": list(s.standard),
+                        "structure": values.get("structure"), "period": period,
+                        "override": (s.night, band, read) in self.rulings.dark,
+                    }
+                    if self._update_verdict(connection, d, row, update, s.verdict, dark_path(s.night, band, read)):
+                        changed.add(s.night)
+        return changed if before is None or changed else set()
+
+    def dark_for(self, night: str, band: str, read: str) -> MasterFile | None:
+        """Return the dark that a night is to be calibrated with."""
+        survey = self._darks.get((band, read), {}).get(self.rulings.period(night, band))
+        used = nearest_accepted(survey, night) if survey else None
+        if used is None:
+            return self._supplied.get(("supplied-dark", band, read))
+        key, path = self._dark_keys[band, read, used]
+        assert survey is not None
+        status = next(s.verdict.status for s in survey.nights if s.night == used)
+        return MasterFile(path, key, used, status)
+
+    # Responsivities --------------------------------------------------------------------------------------------
+
+    def settle_flats(self) -> set[tuple[str, str]]:
+        """Give every responsivity its verdict and write the canonicals; return the (night, band) that changed."""
+        changed: set[tuple[str, str]] = set()
+        for band in self.profile.bands:
+            changed |= {(n, band) for n in self._settle_flat(band)}
+        return changed
+
+    def _settle_flat(self, band: str) -> set[str]:
+        f = schema.flats
+        rows = {r["night"]: r for r in self.archive.rows(sa.select(f).where(f.c.band == band))}
+        limits = self.profile.limits_for("flat", band, self.profile.responsivity.read)
+        compare = FlatComparison(self.archive, self.profile, band, rows)
+        compared = {c for c in check_table("flat") if c in _COMPARED}
+        surveys: dict[str, Survey] = {}
+        for period, nights in self._periods(rows, band).items():
+            candidates = [
+                Candidate(
+                    n,
+                    _own_checks("flat", rows[n], limits, skip=tuple(compared)) if rows[n]["key"] else (),
+                    self.rulings.flat.get((n, band)) if rows[n]["key"] else None,
+                )
+                for n in nights
+            ]
+            surveys[period] = settle(candidates, compare, self.profile.canonical)
+        self._flats[band] = surveys
+        self._canonicals[band] = {}
+        changed: set[str] = set()
+        for period, survey in surveys.items():
+            for s in survey.nights:
+                changed |= self._record_flat(band, period, rows, s, compare)
+        with self.archive.begin() as connection:
+            upsert(connection, schema.comparisons, [{"key": k, "outcome": v} for k, v in compare.new.items()])
+        return changed
+
+    def _record_flat(self, band: str, period: str, rows: dict[str, Row], s: Any, compare: FlatComparison) -> set[str]:
+        row = rows[s.night]
+        verdict = s.verdict
+        parts = None
+        if s.standard and row["key"]:
+            parts = compare.outcome(s.night, s.standard)["parts"]
+        if not row["key"]:
+            verdict = Verdict("rejected", "no usable dark", ())
+        members = tuple(m for m in s.members if rows[m]["key"])
+        keys = [rows[m]["key"] for m in members]
+        canonical_key = combine_key("canonical", *keys) if keys else None
+        update = {
+            "status": verdict.status, "cause": verdict.cause, "standard": list(s.standard), "members": list(members),
+            "diagnosis": parts, "period": period, "overtaken": s.overtaken,
+            "override": (s.night, band) in self.rulings.flat,
+        }
+        values = {c.check.name: _db(c.value) for c in verdict.checks}
+        update |= {n: values.get(n) for n in _COMPARED}
+        path = responsivity_path(s.night, band)
+        changed = set()
+        if canonical_key is not None:
+            self._canonicals[band][s.night] = (canonical_key, _canonical_status(verdict, s, members, rows))
+        with self.archive.begin() as connection:
+            if canonical_key != row["canonical_key"] and canonical_key is not None:
+                flats = [compare.flat(m) for m in members]
+                masks = [read_product(self.archive.root, responsivity_path(m, band), ("DQ",))["DQ"] for m in members]
+                inputs = tuple(Input("member", responsivity_path(m, band), rows[m]["key"]) for m in members)
+                file = write_canonical(
+                    self.archive.root, canonical_path(s.night, band), "canonical", flats, masks, inputs,
+                    key=canonical_key, band=band, night=s.night, members=members, profile=self.profile,
+                )
+                meta = {"kind": "canonical", "night": s.night, "band": band, "key": canonical_key}
+                record_product(connection, file, meta, inputs, self.profile)
+                changed.add(s.night)
+            update["canonical_key"] = canonical_key
+            if self._update_verdict(connection, schema.flats, row, update, verdict, path if row["key"] else None):
+                changed.add(s.night)
+        return changed
+
+    def canonical_for(self, night: str, band: str) -> MasterFile | None:
+        """Return the canonical that a night is to be calibrated with: its own, else of the nearest earlier night."""
+        period = self.rulings.period(night, band)
+        survey = self._flats.get(band, {}).get(period)
+        known = self._canonicals.get(band, {})
+        nights = [s.night for s in survey.nights if s.night in known] if survey else []
+        before = [n for n in nights if n <= night]
+        used = before[-1] if before else (nights[0] if nights else None)
+        if used is None:
+            return self._supplied.get(("supplied-flat", band, None))
+        key, status = known[used]
+        return MasterFile(canonical_path(used, band), key, used, status)
+
+    # Common ----------------------------------------------------------------------------------------------------
+
+    def _periods(self, rows: Iterable[str], band: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for night in sorted(rows):
+            found[self.rulings.period(night, band)].append(night)
+        return found
+
+    def _update_verdict(
+        self, connection: sa.Connection, table: sa.Table, row: Row, update: Row, verdict: Verdict, path: str | None
+    ) -> bool:
+        """Write a verdict into row and product where it differs from what they say."""
+        content = {k: v for k, v in update.items()} | {"checks": _as_text(verdict.checks)}
+        verdict_key = combine_key("compare", json.dumps(content, sort_keys=True, default=str))
+        if verdict_key == row["verdict_key"]:
+            return False
+        if path is not None:
+            refresh_file(connection, set_verdict(self.archive.root, path, verdict.status, verdict.cause, verdict.checks))
+        key = [table.c[c.name] == row[c.name] for c in table.primary_key]
+        connection.execute(sa.update(table).where(*key).values(**update, verdict_key=verdict_key))
+        return True
+
+
+_COMPARED = ("pixel_scatter", "cell_rms", "cell_extreme", "gradient", "quadrant", "beyond_2pct")
+
+
+def _canonical_status(verdict: Verdict, settled: Any, members: tuple[str, ...], rows: dict[str, Row]) -> str:
+    if settled.overtaken:
+        return "overtaken"
+    return "provisional" if verdict.status == "provisional" else "accepted"
+
+
+def _db(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _as_text(checks: Iterable[CheckResult]) -> list[str]:
+    return [f"{c.check.name} {c.value!r} {c.limit!r}" for c in checks]
+
+
+def _own_checks(subject: str, row: Row, limits: Any, skip: tuple[str, ...]) -> tuple[CheckResult, ...]:
+    values = {}
+    for name in check_table(subject):
+        if name not in skip:
+            number = row["n_frames"] if name == "frames" else row[name]
+            values[name] = float("nan") if number is None else float(number)
+    return evaluate(subject, values, limits)
+
+
+def write_canonical(
+    root: Path, path: str, kind: str, flats: list[Flat], masks: list[Any], inputs: tuple[Input, ...], *,
+    key: str, band: str, night: str | None, members: tuple[str, ...], profile: Profile,
+) -> ProductFile:
+    """Average responsivities and write the mean as a canonical or reference."""
+    mean = mean_flat(flats)
+    mask = np.zeros(mean.good.shape, np.int16)
+    seen = np.bitwise_or.reduce(masks)
+    mask[~mean.good] = seen[~mean.good]
+    mask[~mean.good & usable(mask)] |= flag("NODATA")
+    extra: dict[str, tuple[object, str]] = {"NMEMBERS": (len(members), "nights averaged")}
+    extra |= {f"NIGHT{k:03d}": (n, "member night") for k, n in enumerate(members[:999], start=1)}
+    primary = primary_cards(
+        kind, band=band, key=key, profile_name=profile.name, profile_hash=profile.hash, night=night, extra=extra
+    )
+    images = {
+        "SCI": Image(mean.value, "", "mean relative response, median 1"),
+        "ERR": Image(mean.error, "", "1 sigma of it"),
+        "DQ": Image(mask, "", "flags"),
+    }
+    return write_product(root, path, primary, images, (inputs_hdu(inputs),))

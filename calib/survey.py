@@ -1,0 +1,458 @@
+"""Many nights in order: from raw files to a settled archive.
+
+Per stretch of nights: darks, their verdicts, responsivities, their verdicts and canonicals, scans, references,
+deviations, alerts. Stages that know nothing of each other run side by side; the database is written by this
+thread alone. Every step is decided by keys, so a run that was killed goes on where it stopped and ends alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence as Ordered
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from calib import __version__
+from calib.alerts import update_alerts
+from calib.archive import schema
+from calib.archive.database import Archive, upsert, utc_now
+from calib.archive.decisions import Rulings, active_decisions, decide, rulings
+from calib.canonical import age_nights
+from calib.ingest import register_files, sequences_of, supplied_files, used_shas, write_outcomes
+from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
+from calib.profile import Profile
+from calib.raw import Sequence
+from calib.references import update_references
+from calib.standards import Standards, record_product
+from calib.supplied import SuppliedJob
+
+__all__ = ["Progress", "RunReport", "run_survey"]
+
+Row = dict[str, Any]
+Progress = Callable[[int, int, str], None]
+
+
+class Job(Protocol):
+    """Anything that can run by itself and gives back a result."""
+
+    def run(self) -> JobResult:
+        """Do the work."""
+        ...
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes
+    ----------
+    new_files, refused, products : int
+        Files that were new or changed, files refused in this run, products written.
+    nights : tuple of str
+        Nights in which something was made.
+    """
+
+    new_files: int = 0
+    refused: int = 0
+    products: int = 0
+    nights: tuple[str, ...] = ()
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return self.new_files == 0 and self.products == 0
+
+
+def _quiet(done: int, total: int, what: str) -> None:
+    pass
+
+
+def run_survey(
+    archive: Archive,
+    profile: Profile,
+    raw: Iterable[Path],
+    *,
+    frames: bool = True,
+    workers: int = 2,
+    progress: Progress = _quiet,
+) -> RunReport:
+    """Bring an archive up to date with raw files, profile and decisions.
+
+    Parameters
+    ----------
+    archive : Archive
+    profile : Profile
+    raw : iterable of Path
+        Files and folders.
+    frames : bool
+        Write the final frames of scans.
+    workers : int
+        Jobs at a time.
+    progress : callable
+        ``progress(done, total, what)``.
+
+    Returns
+    -------
+    RunReport
+
+    Raises
+    ------
+    ArchiveError
+        If another run holds the archive, or it cannot be written.
+    """
+    with archive.writing():
+        return _Run(archive, profile, frames, workers, progress).run(raw)
+
+
+class _Run:
+    def __init__(self, archive: Archive, profile: Profile, frames: bool, workers: int, progress: Progress) -> None:
+        self.archive, self.profile, self.frames = archive, profile, frames
+        self.workers, self.progress = workers, progress
+        self.report = RunReport()
+        self._touched: set[str] = set()
+
+    def run(self, raw: Iterable[Path]) -> RunReport:
+        archive, profile = self.archive, self.profile
+        archive.register_profile(profile)
+        with archive.begin() as connection:
+            row = {"started": utc_now(), "status": "running", "code_version": __version__, "profile_hash": profile.hash}
+            run_id = connection.execute(sa.insert(schema.runs).values(**row)).inserted_primary_key[0]
+        status = "failed"
+        try:
+            self.progress(0, 0, "reading headers")
+            self.report.new_files = register_files(archive, profile, raw, self.workers)
+            damaged = self._forget_damaged()
+            self._take_supplied()
+            state = self._state()
+            pending = self._pending_nights()
+            settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled")) == state
+            if pending or damaged or not settled or self._lacks_frames():
+                self._bring_up_to_date(pending, everything=bool(damaged) or not settled)
+                with archive.begin() as connection:
+                    upsert(connection, schema.meta, [{"name": "settled", "value": self._state()}])
+            status = "done"
+        finally:
+            self.report.nights = tuple(sorted(self._touched))
+            f = schema.files
+            summary = {"new_files": self.report.new_files, "refused": self.report.refused,
+                       "products": self.report.products, "nights": len(self._touched)}
+            with archive.begin() as connection:
+                connection.execute(
+                    sa.update(schema.runs).where(schema.runs.c.id == run_id)
+                    .values(finished=utc_now(), status=status, summary=summary)
+                )
+        self.report.refused = int(archive.value(sa.select(sa.func.count()).where(f.c.status == "refused")) or 0)
+        return self.report
+
+    def _state(self) -> str:
+        """Return a hash of everything but the raw files that the archive's content depends on."""
+        standing = [f"{d['id']}" for d in active_decisions(self.archive)]
+        numbers = [f"{k}{v}" for k, v in sorted(ALGORITHM.items())]
+        return combine_key("compare", self.profile.hash, *numbers, *standing)
+
+    def _pending_nights(self) -> list[str]:
+        f = schema.files
+        query = sa.select(f.c.night).where(f.c.status == "pending", f.c.night.is_not(None)).distinct()
+        return sorted(r["night"] for r in self.archive.rows(query.where(f.c.obs_type.in_(("dark", "twilight", "scan")))))
+
+    def _lacks_frames(self) -> bool:
+        if not self.frames:
+            return False
+        s = schema.scans
+        return bool(self.archive.value(sa.select(sa.func.count()).select_from(s).where(s.c.has_frames.is_(False))))
+
+    def _forget_damaged(self) -> int:
+        """Let products that are gone or were altered by hand be made anew; return how many."""
+        p, n = schema.products, 0
+        with self.archive.begin() as connection:
+            for row in self.archive.rows(sa.select(p)):
+                path = self.archive.root / row["path"]
+                try:
+                    stat = path.stat()
+                    whole = (stat.st_size, stat.st_mtime_ns) == (row["size"], row["mtime_ns"])
+                except OSError:
+                    whole = False
+                if whole:
+                    continue
+                n += 1
+                connection.execute(sa.delete(p).where(p.c.path == row["path"]))
+                self._invalidate(connection, row)
+        return n
+
+    def _invalidate(self, connection: sa.Connection, row: Row) -> None:
+        where = {"night": row["night"], "band": row["band"], "read": row["read"], "scan": row["scan"]}
+
+        def change(table: sa.Table, names: tuple[str, ...], **values: Any) -> None:
+            conditions = [table.c[n] == where[n] for n in names]
+            connection.execute(sa.update(table).where(*conditions).values(**values))
+
+        if row["kind"] == "dark":
+            change(schema.darks, ("night", "band", "read"), key="damaged", verdict_key=None)
+        elif row["kind"] == "responsivity":
+            change(schema.flats, ("night", "band"), key="damaged", verdict_key=None)
+        elif row["kind"] == "canonical":
+            change(schema.flats, ("night", "band"), canonical_key=None)
+        elif row["kind"] == "frames":
+            change(schema.scans, ("night", "band", "scan", "read"), has_frames=False)
+        elif row["kind"] == "sky-offsets":
+            change(schema.scans, ("night", "band", "scan", "read"), key="damaged")
+        elif row["kind"].startswith("supplied"):
+            connection.execute(
+                sa.update(schema.files).where(schema.files.c.status == "supplied").values(status="pending")
+            )
+        else:
+            # References are looked up by the product's row, which is gone now; their deviations hang on it.
+            connection.execute(sa.delete(schema.metrics).where(schema.metrics.c.band == row["band"]))
+
+    def _take_supplied(self) -> None:
+        files = supplied_files(self.archive)
+        f = schema.files
+        waiting = self.archive.value(
+            sa.select(sa.func.count()).where(f.c.status == "pending", f.c.obs_type.like("supplied-%"))
+        )
+        if waiting:
+            self._apply(SuppliedJob(self.archive.root, tuple(files), self.profile).run())
+
+    def _bring_up_to_date(self, pending: list[str], *, everything: bool) -> None:
+        nights = set(pending)
+        if everything or self._lacks_frames():
+            f = schema.files
+            query = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
+            nights |= {r["night"] for r in self.archive.rows(query)}
+        ordered = sorted(nights)
+        done = 0
+        # Small stretches first, so that the page has something to show; longer ones then, so that settling the
+        # whole survey after each costs little.
+        for stretch in _stretches(ordered):
+            self._stretch(stretch, done, len(ordered))
+            done += len(stretch)
+        if not ordered:
+            self._stretch([], 0, 0)
+
+    def _stretch(self, nights: Ordered[str], done: int, total: int) -> None:
+        what = f"{nights[0]} … {nights[-1]}" if nights else "verdicts"
+        standing = rulings(self.archive)
+        sequences = sequences_of(self.archive, self.profile, nights)
+        jobs = list(self._dark_jobs(sequences))
+        self._work(jobs, done, total, f"{what}: darks")
+        while True:
+            standards = Standards(self.archive, self.profile, standing)
+            changed = standards.settle_darks()
+            sequences = self._with_others(sequences, nights, changed)
+            self._work(list(self._flat_jobs(sequences, standards)), done, total, f"{what}: responsivities")
+            changed |= standards.settle_flats()
+            sequences = self._with_others(sequences, nights, changed)
+            if not self._adopt(standards):
+                break
+            standing = rulings(self.archive)
+        self._work(list(self._scan_jobs(sequences, standards, standing)), done, total, f"{what}: scans")
+        self.progress(done, total, f"{what}: deviations")
+        update_references(self.archive, self.profile, standards)
+        update_alerts(self.archive, self.profile, standards, standing)
+        self.progress(done + len(nights), total, what)
+
+    def _with_others(
+        self, sequences: dict[Sequence, list[Row]], nights: Ordered[str], changed: set[tuple[str, str]]
+    ) -> dict[Sequence, list[Row]]:
+        """Return the sequences of the stretch and of every night that a changed standard may concern."""
+        if not changed:
+            return sequences
+        # A standard serves its own night and the later ones that have none: look at all nights that are calibrated.
+        s, f = schema.scans, schema.flats
+        calibrated = {r["night"] for r in self.archive.rows(sa.select(s.c.night).distinct())}
+        calibrated |= {r["night"] for r in self.archive.rows(sa.select(f.c.night).distinct())}
+        return sequences_of(self.archive, self.profile, calibrated | set(nights))
+
+    def _dark_jobs(self, sequences: dict[Sequence, list[Row]]) -> Iterator[Job]:
+        d = schema.darks
+        for s, files in sequences.items():
+            if s.obs_type != "dark":
+                continue
+            query = sa.select(d.c.read, d.c.key).where(d.c.night == s.night, d.c.band == s.band)
+            existing = {r["read"]: r["key"] for r in self.archive.rows(query)}
+            shas = used_shas(files)
+            if shas is not None and all(
+                existing.get(r) == DarkJob.key(self.profile, s.band, r, shas) for r in self.profile.reads
+            ):
+                continue
+            if self._whole(s, files):
+                yield DarkJob(self.archive.root, s, self.profile, existing)
+
+    def _flat_jobs(self, sequences: dict[Sequence, list[Row]], standards: Standards) -> Iterator[Job]:
+        f, read = schema.flats, self.profile.responsivity.read
+        known = {(r["night"], r["band"]): r for r in self.archive.rows(sa.select(f.c.night, f.c.band, f.c.key, f.c.dark_key))}
+        for s, files in sequences.items():
+            if s.obs_type != "twilight":
+                continue
+            dark = standards.dark_for(s.night, s.band, read)
+            row = known.get((s.night, s.band))
+            shas = used_shas(files)
+            if shas is not None and row is not None:
+                if dark is None and row["dark_key"] is None:
+                    continue
+                if dark is not None and row["key"] == FlatJob.key(self.profile, s.band, dark.key, shas):
+                    self._note_dark(s, dark)
+                    continue
+            if self._whole(s, files):
+                yield FlatJob(self.archive.root, s, self.profile, dark, row["key"] if row else None)
+
+    def _note_dark(self, s: Sequence, dark: MasterFile) -> None:
+        f = schema.flats
+        with self.archive.begin() as connection:
+            connection.execute(
+                sa.update(f).where(f.c.night == s.night, f.c.band == s.band)
+                .values(dark_night=dark.night, dark_age_nights=_age(dark, s.night))
+            )
+
+    def _scan_jobs(
+        self, sequences: dict[Sequence, list[Row]], standards: Standards, standing: Rulings
+    ) -> Iterator[Job]:
+        t, reads = schema.scans, tuple(self.profile.reads)
+        nights = sorted({s.night for s in sequences if s.obs_type == "scan"})
+        known = {
+            (r["night"], r["band"], r["scan"], r["read"]): r
+            for r in self.archive.rows(sa.select(t).where(t.c.night.in_(nights)))
+        }
+        for s, files in sequences.items():
+            if s.obs_type != "scan" or s.scan is None:
+                continue
+            canonical = standards.canonical_for(s.night, s.band)
+            darks = {r: d for r in reads if (d := standards.dark_for(s.night, s.band, r)) is not None}
+            ruled = {r: standing.sky.get((s.night, s.band, s.scan, r), {}) for r in reads}
+            rows = {r: known[s.night, s.band, s.scan, r] for r in reads if (s.night, s.band, s.scan, r) in known}
+            shas = used_shas(files)
+            if shas is not None and (canonical is None or not darks):
+                continue
+            if shas is not None and canonical is not None:
+                current = {
+                    r: ScanJob.key(self.profile, s.band, r, shas, darks[r].key, canonical.key, ruled[r]) for r in darks
+                }
+                if all(
+                    r in rows and rows[r]["key"] == current[r] and (rows[r]["has_frames"] or not self.frames) for r in darks
+                ):
+                    self._note_standards(s, rows, darks, canonical)
+                    continue
+            if self._whole(s, files):
+                existing = {r: (row["key"], row["has_frames"]) for r, row in rows.items()}
+                yield ScanJob(self.archive.root, s, self.profile, darks, canonical, ruled, self.frames, existing)
+
+    def _note_standards(
+        self, s: Sequence, rows: dict[str, Row], darks: dict[str, MasterFile], canonical: MasterFile
+    ) -> None:
+        """Keep what a scan's row says of its standards true where their verdict changed but their content did not."""
+        t = schema.scans
+        for read, row in rows.items():
+            now = {"dark_status": darks[read].status, "canonical_status": canonical.status,
+                   "dark_night": darks[read].night, "dark_age_nights": _age(darks[read], s.night),
+                   "canonical_night": canonical.night, "canonical_age_nights": _age(canonical, s.night)}
+            if any(row[k] != v for k, v in now.items()):
+                with self.archive.begin() as connection:
+                    connection.execute(
+                        sa.update(t).values(**now).where(
+                            t.c.night == s.night, t.c.band == s.band, t.c.scan == s.scan, t.c.read == read
+                        )
+                    )
+
+    def _whole(self, s: Sequence, files: list[Row]) -> bool:
+        """Return whether all raw files of a sequence are still there; products of a sequence that lost one stay."""
+        gone = [r["path"] for r in files if not Path(r["path"]).exists()]
+        if not gone:
+            return True
+        fresh = [r["path"] for r in files if r["status"] == "pending" and r["path"] in gone]
+        with self.archive.begin() as connection:
+            for path in fresh:
+                connection.execute(
+                    sa.update(schema.files).where(schema.files.c.path == path)
+                    .values(status="refused", reason="no such file")
+                )
+        label = f"{s.night} {s.band} {s.obs_type}" + (f" {s.scan}" if s.scan is not None else "")
+        self.report.messages.append(f"{label}: raw file {gone[0]} is no longer there; its products stay as they are")
+        return False
+
+    def _work(self, jobs: list[Job], done: int, total: int, what: str) -> None:
+        self.progress(done, total, what)
+        if not jobs:
+            return
+        with ThreadPoolExecutor(self.workers) as pool:
+            # At most two jobs wait per worker, so that memory does not grow with the number of jobs.
+            waiting: list[Future[JobResult]] = []
+            queue = iter(jobs)
+            try:
+                for job in queue:
+                    waiting.append(pool.submit(job.run))
+                    if len(waiting) > 2 * self.workers:
+                        self._apply(waiting.pop(0).result())
+                while waiting:
+                    self._apply(waiting.pop(0).result())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _apply(self, result: JobResult) -> None:
+        """Record what a job did, in one transaction."""
+        raw_paths = {o.sha256: o.path for o in result.outcomes if o.sha256 and o.status in ("used", "supplied")}
+        tables = {"darks": schema.darks, "flats": schema.flats, "scans": schema.scans, "sky_offsets": schema.sky_offsets}
+        with self.archive.begin() as connection:
+            write_outcomes(connection, result.outcomes)
+            for file, meta, inputs in result.products:
+                record_product(connection, file, meta, inputs, self.profile, raw_paths)
+                if meta.get("night"):
+                    self._touched.add(meta["night"])
+            for name, rows in result.rows.items():
+                if name == "sky_offsets":
+                    self._drop_offsets(connection, rows)
+                for row in rows:
+                    for what in ("dark", "canonical"):
+                        used = row.get(f"{what}_night")
+                        if used is not None:
+                            row[f"{what}_age_nights"] = _age_of(used, row["night"])
+                upsert(connection, tables[name], rows)
+        self.report.products += len(result.products)
+
+    def _drop_offsets(self, connection: sa.Connection, rows: list[Row]) -> None:
+        # A new split into blocks may have fewer of them than the last one had.
+        t = schema.sky_offsets
+        for night, band, scan, read in {(r["night"], r["band"], r["scan"], r["read"]) for r in rows}:
+            connection.execute(
+                sa.delete(t).where(t.c.night == night, t.c.band == band, t.c.scan == scan, t.c.read == read)
+            )
+
+    def _adopt(self, standards: Standards) -> bool:
+        """Start the hardware periods that the profile lets the pipeline adopt; return whether there were any."""
+        least = self.profile.canonical.adopt_after_nights
+        if not least:
+            return False
+        d = schema.decisions
+        # What a person has undone is not adopted again.
+        query = sa.select(d.c.night, d.c.band).where(d.c.kind == "period")
+        known = {(r["night"], r["band"]) for r in self.archive.rows(query)}
+        new = {
+            (p.first, band): p
+            for band, surveys in standards.flat_surveys.items()
+            for survey in surveys.values()
+            for p in survey.proposals
+            if len(p.nights) >= least and (p.first, band) not in known and (p.first, None) not in known
+        }
+        for (night, band), p in sorted(new.items()):
+            reason = f"{len(p.nights)} rejected responsivities since {p.first} agree with each other"
+            decide(self.archive, who="pipeline", kind="period", night=night, band=band, reason=reason)
+        return bool(new)
+
+
+def _age(master: MasterFile, night: str) -> int | None:
+    return _age_of(master.night, night)
+
+
+def _age_of(used: str, night: str) -> int | None:
+    return None if used == "supplied" else age_nights(used, night)
+
+
+def _stretches(nights: list[str]) -> Iterator[list[str]]:
+    start, length = 0, 3
+    while start < len(nights):
+        yield nights[start : start + length]
+        start, length = start + length, min(2 * length, 64)

@@ -1,0 +1,36 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yield ``progress(done, total, what)``, which shows how far the work has come on standard error."""
+    if not sys.stderr.isatty():
+        last = ""
+
+        def line(done: int, total: int, what: str) -> None:
+            nonlocal last
+            share = f"{done}/{total} " if total else ""
+            text = f"{title}: {share}{what}"
+            if text != last:
+                print(text, file=sys.stderr, flush=True)
+            last = text
+
+        yield line
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=title, leave=False, dynamic_ncols=True, bar_format="{desc} {bar} {n}/{total} {postfix}") as bar:
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.total, bar.n = total or None, done
+            bar.set_postfix_str(what)
+
+        yield show
