@@ -41,10 +41,33 @@ def update_alerts(archive: Archive, profile: Profile, standards: Standards, ruli
     return len(found)
 
 
-def _alert(night: str, band: str, product: str, metric: str, state: str, text: str, *, region: str = "array",
-           value: float | None = None, limit: float | None = None, unit: str = "", last: str | None = None) -> Row:
-    return {"night": night, "band": band, "product": product, "region": region, "metric": metric, "state": state,
-            "value": value, "limit": limit, "unit": unit, "text": text, "last_night": last or night}
+def _alert(
+    night: str,
+    band: str,
+    product: str,
+    metric: str,
+    state: str,
+    text: str,
+    *,
+    region: str = "array",
+    value: float | None = None,
+    limit: float | None = None,
+    unit: str = "",
+    last: str | None = None,
+) -> Row:
+    return {
+        "night": night,
+        "band": band,
+        "product": product,
+        "region": region,
+        "metric": metric,
+        "state": state,
+        "value": value,
+        "limit": limit,
+        "unit": unit,
+        "text": text,
+        "last_night": last or night,
+    }
 
 
 def _limits(profile: Profile, product: str) -> DriftLimits | None:
@@ -69,30 +92,70 @@ def _drifts(archive: Archive, profile: Profile) -> list[Row]:
             # A rejected flat says something about the sky; drift is judged on what was accepted.
             if row["night"] in accepted[band, row["product"].replace("noise", "dark")]:
                 series[row["product"], row["region"]].append(row)
-        # Of all the regions that leave their limits together the worst speaks for them.
-        worst: dict[tuple[str, str], Row] = {}
+        by_product: dict[str, list[Row]] = defaultdict(list)
         for (product, region), rows in series.items():
             limits = _limits(profile, product)
-            if limits is None:
-                continue
-            values = np.array([np.nan if r["value"] is None else r["value"] for r in rows])
-            errors = np.array([np.nan if r["error"] is None else r["error"] for r in rows])
-            nightly = states(values, errors, limits, profile.drift.significance)
-            for e in episodes(nightly, values):
-                peak = rows[e.worst]
-                state = "DRIFT" if "DRIFT" in nightly[e.first : e.last + 1] else "WATCH"
-                limit = limits.drift if state == "DRIFT" else limits.watch
-                text = (
-                    f"{band} {product}, {_where(region)}: {peak['value']:+.3g} {peak['unit']} from the reference on "
-                    f"{peak['night']}, beyond {limit:g} {peak['unit']} since {rows[e.first]['night']}"
-                )
-                alert = _alert(rows[e.first]["night"], band, product, "deviation", state, text, region=region,
-                               value=peak["value"], limit=limit, unit=peak["unit"], last=rows[e.last]["night"])
-                key = product, alert["night"]
-                if key not in worst or abs(worst[key]["value"]) < abs(alert["value"]):
-                    worst[key] = alert
-        found += worst.values()
+            if limits is not None:
+                by_product[product] += _episodes(band, product, region, rows, limits, profile.drift.significance)
+        for alerts in by_product.values():
+            found += [_spokesman(group) for group in _overlapping(alerts)]
     return found
+
+
+def _episodes(
+    band: str, product: str, region: str, rows: list[Row], limits: DriftLimits, significance: float
+) -> list[Row]:
+    """Return an alert for every stretch of nights in which one series was beyond its limits."""
+    values = np.array([np.nan if r["value"] is None else r["value"] for r in rows])
+    errors = np.array([np.nan if r["error"] is None else r["error"] for r in rows])
+    nightly = states(values, errors, limits, significance)
+    found = []
+    for e in episodes(nightly, values):
+        peak = rows[e.worst]
+        state = "DRIFT" if "DRIFT" in nightly[e.first : e.last + 1] else "WATCH"
+        limit = limits.drift if state == "DRIFT" else limits.watch
+        text = (
+            f"{band} {product}, {_where(region)}: {peak['value']:+.3g} {peak['unit']} from the reference on "
+            f"{peak['night']}, beyond {limits.watch:g} {peak['unit']} since {rows[e.first]['night']}"
+        )
+        found.append(
+            _alert(
+                rows[e.first]["night"],
+                band,
+                product,
+                "deviation",
+                state,
+                text,
+                region=region,
+                value=peak["value"],
+                limit=limit,
+                unit=peak["unit"],
+                last=rows[e.last]["night"],
+            )
+        )
+    return found
+
+
+def _overlapping(alerts: list[Row]) -> list[list[Row]]:
+    """Put together the alerts of one product whose nights overlap: one matter, seen in several regions."""
+    groups: list[list[Row]] = []
+    end = ""
+    for alert in sorted(alerts, key=lambda a: (a["night"], a["region"])):
+        if groups and alert["night"] <= end:
+            groups[-1].append(alert)
+            end = max(end, alert["last_night"])
+        else:
+            groups.append([alert])
+            end = alert["last_night"]
+    return groups
+
+
+def _spokesman(group: list[Row]) -> Row:
+    """Return the alert that speaks for a group: the coarsest region that shows most of it."""
+    most = max(abs(a["value"]) for a in group)
+    order = {"a": 0, "Q": 1, "C": 2}
+    shown = [a for a in group if abs(a["value"]) >= 0.7 * most]
+    return min(shown, key=lambda a: (order[a["region"][0]], -abs(a["value"])))
 
 
 def _where(region: str) -> str:
@@ -125,8 +188,19 @@ def _jumps(archive: Archive, profile: Profile) -> list[Row]:
                     f"{row['band']} dark {row['read']} jumped by {change:+.0f} DN against {before['night']}; "
                     f"otherwise clean, so it is used. Was the instrument changed? If so, start a hardware period"
                 )
-                found.append(_alert(row["night"], row["band"], f"dark {row['read']}", "level jump", "DRIFT", text,
-                                    value=change, limit=limit, unit="DN"))
+                found.append(
+                    _alert(
+                        row["night"],
+                        row["band"],
+                        f"dark {row['read']}",
+                        "level jump",
+                        "DRIFT",
+                        text,
+                        value=change,
+                        limit=limit,
+                        unit="DN",
+                    )
+                )
         last[key] = row
     return found
 
@@ -142,13 +216,24 @@ def _proposals(standards: Standards) -> list[Row]:
                     f"{band} {product}: {len(p.nights)} rejected nights since {p.first} agree with each other; "
                     f"the instrument changed. Start a hardware period on {p.first}"
                 )
-                found.append(_alert(p.first, band, product, "hardware period", "DRIFT", text,
-                                    value=float(len(p.nights)), unit="nights", last=p.nights[-1]))
+                found.append(
+                    _alert(
+                        p.first,
+                        band,
+                        product,
+                        "hardware period",
+                        "DRIFT",
+                        text,
+                        value=float(len(p.nights)),
+                        unit="nights",
+                        last=p.nights[-1],
+                    )
+                )
     return found
 
 
 def _stand_ins(archive: Archive) -> list[Row]:
-    """Scans of a night calibrated with what is not their own: one alert per night, band and reason."""
+    """Return one alert per night and band whose scans were calibrated with what is not their own."""
     s = schema.scans
     reasons: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for row in archive.rows(sa.select(s)):
@@ -168,7 +253,14 @@ def _stand_ins(archive: Archive) -> list[Row]:
         numbers = ", ".join(str(n) for n in sorted(scans))
         found[night, band].append(f"{text} (scan{'s' if len(scans) > 1 else ''} {numbers})")
     return [
-        _alert(night, band, "scans", "calibration", "WATCH", f"{band} scans calibrated with a stand-in: " + "; ".join(texts),
-               value=float(len(texts)))
+        _alert(
+            night,
+            band,
+            "scans",
+            "calibration",
+            "WATCH",
+            f"{band} scans calibrated with a stand-in: " + "; ".join(texts),
+            value=float(len(texts)),
+        )
         for (night, band), texts in found.items()
     ]

@@ -131,9 +131,7 @@ def settle(candidates: Sequence[Candidate], compare: Compare, settings: Canonica
     proposals = _stuck(settled, {c.night for c in ordered if c.sound}, compare, settings.stuck_nights)
     overtaken = {n for p in proposals for n in p.nights}
     return Survey(
-        tuple(
-            Settled(s.night, s.verdict, s.standard, s.members, True) if s.night in overtaken else s for s in settled
-        ),
+        tuple(Settled(s.night, s.verdict, s.standard, s.members, True) if s.night in overtaken else s for s in settled),
         proposals,
     )
 
@@ -187,9 +185,7 @@ def _provisional(ordered: Sequence[Candidate], compare: Compare, window: int) ->
                 verdict = Verdict("provisional", verdict.cause, verdict.checks)
         settled.append(Settled(candidate.night, verdict, standard, tuple(sound[-window:])))
     # A night before any sound one is calibrated with the first that comes, and says how far away it is.
-    return tuple(
-        s if s.members else Settled(s.night, s.verdict, s.standard, tuple(sound[:1])) for s in settled
-    )
+    return tuple(s if s.members else Settled(s.night, s.verdict, s.standard, tuple(sound[:1])) for s in settled)
 
 
 def _stuck(settled: Sequence[Settled], sound: set[str], compare: Compare, least: int) -> tuple[Proposal, ...]:

@@ -1,7 +1,8 @@
 """Checks, limits and verdicts, declared once.
 
 `CHECKS` is the only list of checks there is: the keys a profile must give under ``[limits]``, the columns
-of the exported tables, the labels on screen and the causes of rejections all derive from it.
+of the exported tables, the labels on screen and the causes of rejections all derive from it. Of the checks of a subject
+the more telling stand first: when several fail, the first of them names the cause.
 """
 
 from __future__ import annotations
@@ -47,35 +48,77 @@ class Check:
 CHECKS: tuple[Check, ...] = (
     Check("dark", "frames", "", "min", "frames combined", "too few frames"),
     Check("dark", "good_pixels", "%", "min", "pixels with a usable value", "bad pixels"),
+    Check("dark", "drift", "DN", "max", "range of a quadrant's level during the sequence", "warm-up drift"),
     Check("dark", "noise_high", "", "max", "read noise of the noisiest quadrant / expected", "noisy quadrant"),
     Check("dark", "noise_low", "", "min", "read noise of the quietest quadrant / expected", "noise too low"),
-    Check("dark", "drift", "DN", "max", "range of a quadrant's level during the sequence", "warm-up drift"),
     Check("dark", "clipped", "%", "max", "samples rejected as outliers", "outliers in the sequence"),
-    Check("dark", "structure", "DN", "max", "largest 8×8 cell against the running dark, level removed",
-          "light leak or new structure"),
+    Check(
+        "dark",
+        "structure",
+        "DN",
+        "max",
+        "largest 8×8 cell against the running dark, level removed",
+        "light leak or new structure",
+    ),
+    Check("flat", "samples_left", "%", "min", "samples left after saturation", "saturated twilight"),
     Check("flat", "frames", "", "min", "twilight frames below saturation", "too few frames"),
     Check("flat", "range", "", "min", "brightest / faintest frame", "too little change of light"),
-    Check("flat", "samples_left", "%", "min", "samples left after saturation", "saturated twilight"),
     Check("flat", "good_pixels", "%", "min", "pixels with a usable slope", "bad pixels"),
     Check("flat", "residual", "", "max", "median reduced χ² of the fits", "moving cloud or unstable light"),
-    Check("flat", "pixel_scatter", "", "max", "scatter of the ratio between neighbours / expected",
-          "noisy responsivity"),
+    Check(
+        "flat",
+        "pixel_scatter",
+        "",
+        "max",
+        "scatter of the ratio between neighbours / expected",
+        "noisy responsivity",
+    ),
     Check("flat", "cell_rms", "%", "max", "rms of the ratio over the 8×8 cells", "large-scale structure"),
     Check("flat", "cell_extreme", "%", "max", "largest deviation of the ratio in an 8×8 cell", "local structure"),
     Check("flat", "gradient", "%", "max", "edge-to-edge tilt of the ratio", "cloud gradient"),
     Check("flat", "quadrant", "%", "max", "largest quadrant median of the ratio", "quadrant step"),
-    Check("flat", "beyond_2pct", "%", "max", "pixels whose ratio deviates by more than 2 %",
-          "many deviating pixels"),
+    Check(
+        "flat",
+        "beyond_2pct",
+        "%",
+        "max",
+        "pixels whose ratio deviates by more than 2 %",
+        "many deviating pixels",
+    ),
     Check("sky_offset", "frames", "", "min", "frames in the block", "too few frames"),
     Check("sky_offset", "valid", "%", "min", "good pixels with enough valid samples", "too few valid samples"),
-    Check("sky_offset", "halves", "%", "max", "rms over 8×8 cells of half against half / sky level",
-          "airglow wave"),
-    Check("sky_offset", "residue", "%", "max", "positive skew of the samples in the worst 8×8 cell / sky level",
-          "galaxy or bright star"),
-    Check("sky_offset", "amplitude", "%", "max", "largest |offset| over 8×8 cells / sky level",
-          "offset too large"),
-    Check("sky_offset", "steadiness", "%", "max", "scatter of the frame levels about a line / sky level",
-          "unsteady background"),
+    Check(
+        "sky_offset",
+        "residue",
+        "%",
+        "max",
+        "positive skew of the samples in the worst 8×8 cell / sky level",
+        "galaxy or bright star",
+    ),
+    Check(
+        "sky_offset",
+        "halves",
+        "%",
+        "max",
+        "rms over 8×8 cells of half against half / sky level",
+        "airglow wave",
+    ),
+    Check(
+        "sky_offset",
+        "amplitude",
+        "%",
+        "max",
+        "largest |offset| over 8×8 cells / sky level",
+        "offset too large",
+    ),
+    Check(
+        "sky_offset",
+        "steadiness",
+        "%",
+        "max",
+        "scatter of the frame levels about a line / sky level",
+        "unsteady background",
+    ),
 )
 
 
@@ -128,9 +171,7 @@ class CheckResult:
         if math.isnan(self.value):
             return f"{self.check.name} could not be measured"
         sign = {("min", True): "≥", ("min", False): "<", ("max", True): "≤", ("max", False): ">"}
-        return (
-            f"{self.check.name} {self.value:.3g}{unit} {sign[self.check.bound, self.passed]} {self.limit:g}{unit}"
-        )
+        return f"{self.check.name} {self.value:.3g}{unit} {sign[self.check.bound, self.passed]} {self.limit:g}{unit}"
 
 
 def evaluate(subject: str, values: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[CheckResult, ...]:
@@ -159,9 +200,7 @@ def evaluate(subject: str, values: Mapping[str, float], limits: Mapping[str, Lim
     if unknown := set(values) - set(table):
         raise KeyError(f"no such check of {subject}: {', '.join(sorted(unknown))}")
     return tuple(
-        CheckResult(check, float(values[name]), limits[name].value)
-        for name, check in table.items()
-        if name in values
+        CheckResult(check, float(values[name]), limits[name].value) for name, check in table.items() if name in values
     )
 
 
@@ -205,4 +244,7 @@ def judge(checks: tuple[CheckResult, ...], *, cause: str = "") -> Verdict:
     if not failed:
         return Verdict("rejected", "nothing could be measured", checks)
     detail = "; ".join(c.words() for c in failed)
-    return Verdict("rejected", f"{cause or failed[0].check.cause} ({detail})", checks)
+    first = next(c for c in checks if not c.passed)
+    # What could not be measured says nothing about why.
+    words = cause or (first.check.cause if not math.isnan(first.value) else f"{first.check.meaning}: not measurable")
+    return Verdict("rejected", f"{words} ({detail})", checks)

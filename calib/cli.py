@@ -12,7 +12,10 @@ from calib import __version__
 from calib.errors import CalibError
 
 _archive_option = click.option(
-    "--archive", "archive_dir", required=True, type=click.Path(path_type=Path, file_okay=False),
+    "--archive",
+    "archive_dir",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the archive.",
 )
 
@@ -55,10 +58,14 @@ def simulate(out: Path, nights: int, start: str, seed: int, scenario: str, scans
             click.echo(f"{name:20} {text}")
         return
     if scenario not in sim.SCENARIOS:
-        raise click.BadParameter(f"no scenario {scenario!r}; there are {', '.join(sim.SCENARIOS)}", param_hint="--scenario")
+        raise click.BadParameter(
+            f"no scenario {scenario!r}; there are {', '.join(sim.SCENARIOS)}", param_hint="--scenario"
+        )
     try:
         with progress_bar("simulate") as progress:
-            truth = sim.simulate(out, nights=nights, start=start, seed=seed, scenario=scenario, scans=scans, progress=progress)
+            truth = sim.simulate(
+                out, nights=nights, start=start, seed=seed, scenario=scenario, scans=scans, progress=progress
+            )
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     click.echo(f"{nights} nights in {out}, truth in {truth}")
@@ -90,7 +97,10 @@ def run(raw: tuple[Path, ...], archive_dir: Path, instrument: str | None, frames
         nights = f"{len(report.nights)} night{'s' if len(report.nights) != 1 else ''}"
         click.echo(f"{report.new_files} new or changed files, {report.products} products made in {nights}")
     if report.refused:
-        click.echo(f"{report.refused} files refused: calib export files --archive {archive_dir} --format csv tells why", err=True)
+        click.echo(
+            f"{report.refused} files refused: calib export files --archive {archive_dir} --format csv tells why",
+            err=True,
+        )
 
 
 @main.command()
@@ -115,7 +125,9 @@ def status(archive_dir: Path, as_json: bool) -> None:
 @click.argument("table")
 @_archive_option
 @click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", help="Format.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File instead of standard output.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File instead of standard output."
+)
 def export(table: str, archive_dir: Path, form: str, output: Path | None) -> None:
     """Write a TABLE: darks, flats, scans, sky_offsets, metrics, alerts, decisions, files."""
     from calib.archive.database import Archive
@@ -263,8 +275,10 @@ def profile_check(file: str, raw: tuple[Path, ...]) -> None:
             click.echo(f"{path}: refused: {error.reason}")
         else:
             scan = f" {i.scan}" if i.scan is not None else ""
-            click.echo(f"{path}: {i.obs_type}{scan}, band {i.band or 'any'}, night {i.night or 'none'}, "
-                       f"{i.n_frames} frame{'s' if i.n_frames != 1 else ''}")
+            click.echo(
+                f"{path}: {i.obs_type}{scan}, band {i.band or 'any'}, night {i.night or 'none'}, "
+                f"{i.n_frames} frame{'s' if i.n_frames != 1 else ''}"
+            )
     if refused:
         sys.exit(1)
 

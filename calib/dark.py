@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Dark:
         return len(self.time_mjd)
 
 
-def mask_sentinels(frames: NDArray[np.generic], sentinels: tuple[float, ...]) -> NDArray[np.generic]:
+def mask_sentinels(frames: NDArray[Any], sentinels: tuple[float, ...]) -> NDArray[Any]:
     """Return frames in which values that stand for "no data" are NaN.
 
     Integer frames without such a value are returned as they are; float32 otherwise.
@@ -136,7 +137,7 @@ def make_dark(
     frames = form_frames(raw, read, profile)
     fit = kernels.clipped_mean(frames, profile.dark.clip_sigma)
     value, noise = fit.mean.reshape(shape), fit.scatter.reshape(shape)
-    count, clipped = fit.count.reshape(shape), fit.clipped.reshape(shape)
+    count, clipped = fit.n_samples.reshape(shape), fit.clipped.reshape(shape)
     mask = np.zeros(shape, np.int16)
     mask[(count == 0) | ~np.isfinite(noise)] |= flag("NODATA")
     mask[clipped > 0.25 * (count + clipped)] |= flag("CLIPPED")
@@ -161,7 +162,7 @@ def make_dark(
         band=band,
         read=read,
         value=value,
-        error=noise / np.sqrt(np.maximum(count, 1)).astype(np.float32),
+        error=(noise / np.sqrt(np.maximum(count, 1))).astype(np.float32),
         noise=noise,
         mask=mask,
         count=count.astype(np.int16),
@@ -182,9 +183,7 @@ def column_level(image: NDArray[np.floating], good: NDArray[np.bool_]) -> float:
     return 0.5 * (nan_median(image[:, ::2][good[:, ::2]]) + nan_median(image[:, 1::2][good[:, 1::2]]))
 
 
-def cell_levels(
-    image: NDArray[np.floating], good: NDArray[np.bool_], grid: tuple[int, int]
-) -> NDArray[np.float64]:
+def cell_levels(image: NDArray[np.floating], good: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.float64]:
     """Return the level of each cell, the mean of its medians over even and odd columns, shape ``grid``."""
     even, odd = slice(None, None, 2), slice(1, None, 2)
     return 0.5 * (cell_medians(image[:, even], good[:, even], grid) + cell_medians(image[:, odd], good[:, odd], grid))
@@ -246,5 +245,3 @@ def compare_darks(cells_dn: NDArray[np.float64], standard_dn: NDArray[np.float64
     """
     difference = cells_dn - standard_dn
     return {"structure": float(np.max(np.abs(difference - np.median(difference))))}
-
-

@@ -63,9 +63,7 @@ def _templates(grid: tuple[int, int], quadrants: tuple[int, int]) -> dict[str, N
             rows = (centre[0] * quadrants[0]).astype(int) == j
             cols = (centre[1] * quadrants[1]).astype(int) == i
             steps.append(np.outer(rows, cols).astype(float))
-    glows = [
-        np.exp(-np.hypot(x - cx, y - cy) / 0.15) for cy in (-0.5, 0.5) for cx in (-0.5, 0.5)
-    ]
+    glows = [np.exp(-np.hypot(x - cx, y - cy) / 0.15) for cy in (-0.5, 0.5) for cx in (-0.5, 0.5)]
     families = {"gradient": [x, y], "quadrants": steps[:-1]}
     families |= {f"corner {k}": [g] for k, g in enumerate(glows)}
     return {name: np.array([t.ravel() - t.mean() for t in ts]) for name, ts in families.items()}
@@ -83,6 +81,7 @@ def diagnose(
     quadrants: tuple[int, int] = (2, 2),
     pixel_limit: float = 2.0,
     limit: float = 0.0,
+    pixel_sigma: float = 0.0,
     words: dict[str, str] | None = None,
 ) -> Diagnosis:
     """Decompose a deviation map and name its cause.
@@ -99,6 +98,9 @@ def diagnose(
         A single pixel deviates beyond this, in the unit of the map.
     limit : float
         Parts smaller than this are never named as the cause.
+    pixel_sigma : float
+        Expected scatter between neighbouring pixels; where the found one is more than three times that, the pixels
+        themselves changed and no pattern is looked for. 0 leaves this out.
     words : dict, optional
         Part name → cause in words; by default those of a flat.
 
@@ -116,21 +118,28 @@ def diagnose(
     if ok.sum() < 12:
         return Diagnosis((), words["unknown"])
     cells = cells - nan_median(cells)
-    pixel_sigma = _high_pass_sigma(deviation, good)
-    cell_error = 1.2533 * pixel_sigma / np.sqrt(max(good.sum() / ok.sum(), 1))
+    found_sigma = _high_pass_sigma(deviation, good)
+    cell_error = 1.2533 * found_sigma / np.sqrt(max(good.sum() / ok.sum(), 1))
     parts, rest = _large_scale(cells, ok, grid, quadrants, cell_error)
     smooth = _expand(cells - rest, grid, (ny, nx))
     fine = np.where(good, deviation - nan_median(deviation[good]) - smooth, np.nan)
-    parts += _lines(fine, pixel_sigma)
-    parts += _spot(fine, pixel_sigma)
+    parts += _lines(fine, found_sigma)
+    parts += _spot(fine, found_sigma)
     beyond = np.abs(fine[good]) > pixel_limit
-    expected = _gaussian_tail(pixel_limit / pixel_sigma) if pixel_sigma > 0 else 0.0
+    expected = _gaussian_tail(pixel_limit / found_sigma) if found_sigma > 0 else 0.0
     n = int(good.sum())
     parts.append(
-        Part("pixels", 100.0 * float(beyond.mean()), float((beyond.sum() - n * expected) / np.sqrt(n * expected + 1)),
-             float("nan"), f"{int(beyond.sum())} pixels")
+        Part(
+            "pixels",
+            100.0 * float(beyond.mean()),
+            float((beyond.sum() - n * expected) / np.sqrt(n * expected + 1)),
+            float("nan"),
+            f"{int(beyond.sum())} pixels",
+        )
     )
-    ranked = sorted(parts, key=lambda p: (p.name != "pixels" and abs(p.size) >= limit, abs(p.significance)), reverse=True)
+    ranked = sorted(
+        parts, key=lambda p: (p.name != "pixels" and abs(p.size) >= limit, abs(p.significance)), reverse=True
+    )
     # The largest significant part names the cause; significance alone would favour whatever covers most pixels.
     candidates = [p for p in ranked if p.name != "pixels" and abs(p.significance) > 6 and abs(p.size) >= limit]
     large = [p for p in candidates if not np.isnan(p.share)]
@@ -139,6 +148,8 @@ def diagnose(
     sharp = max(local, key=lambda p: abs(p.size), default=None)
     if named is None or (sharp is not None and abs(sharp.size) > 1.5 * abs(named.size)):
         named = sharp or named
+    if pixel_sigma > 0 and found_sigma > 3 * pixel_sigma:
+        return Diagnosis(tuple(ranked), words["array"])
     cause = words["unknown"] if named is None else words[named.name.split()[0]]
     return Diagnosis(tuple(ranked), cause)
 
@@ -151,6 +162,7 @@ FLAT_WORDS = {
     "rows": "row",
     "spot": "dust or local spot",
     "pixels": "single pixels",
+    "array": "another array or its pixels changed",
     "unknown": "unexplained structure",
 }
 
@@ -158,7 +170,7 @@ FLAT_WORDS = {
 def _high_pass_sigma(image: NDArray[np.floating], good: NDArray[np.bool_]) -> float:
     """Return the pixel noise from differences of neighbours, which no smooth structure touches."""
     masked = np.where(good, image, np.nan)
-    return mad_sigma(masked[:, 1:] - masked[:, :-1]) / np.sqrt(2)
+    return float(mad_sigma(masked[:, 1:] - masked[:, :-1]) / np.sqrt(2))
 
 
 def _large_scale(
@@ -221,8 +233,13 @@ def _lines(fine: NDArray[np.float64], pixel_sigma: float) -> list[Part]:
         k = int(np.nanargmax(np.abs(medians)))
         error = 1.2533 * pixel_sigma / np.sqrt(fine.shape[axis])
         parts.append(
-            Part(name, float(medians[k]), float(abs(medians[k]) / error) if error > 0 else 0.0, float("nan"),
-                 f"{name[:-1]} {k}")
+            Part(
+                name,
+                float(medians[k]),
+                float(abs(medians[k]) / error) if error > 0 else 0.0,
+                float("nan"),
+                f"{name[:-1]} {k}",
+            )
         )
     return parts
 

@@ -123,5 +123,3 @@ def episodes(nightly_states: Sequence[str], values: NDArray[np.float64]) -> tupl
             run.append(k)
     close()
     return tuple(found)
-
-

@@ -35,9 +35,7 @@ class ProfileError(CalibError):
         self.source = source
         self.faults = list(faults)
         n = len(self.faults)
-        super().__init__(
-            f"profile {source} has {n} fault{'s' if n != 1 else ''}:\n  " + "\n  ".join(self.faults)
-        )
+        super().__init__(f"profile {source} has {n} fault{'s' if n != 1 else ''}:\n  " + "\n  ".join(self.faults))
 
 
 class RawFileError(CalibError):

@@ -57,4 +57,4 @@ def decode(value: int) -> tuple[str, ...]:
 
 def usable(mask: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Return where a mask leaves a pixel usable for medians, regions and checks (same shape)."""
-    return (mask & UNUSABLE) == 0
+    return np.asarray((mask & UNUSABLE) == 0)

@@ -21,8 +21,15 @@ __all__ = ["register_files", "rules_hash", "sequences_of", "write_outcomes"]
 Row = dict[str, Any]
 
 _UNREAD: Row = {
-    "obs_type": None, "night": None, "band": None, "scan": None, "n_frames": None, "start_iso": None,
-    "start_mjd": None, "sequence_group": None, "temperature_k": None,
+    "obs_type": None,
+    "night": None,
+    "band": None,
+    "scan": None,
+    "n_frames": None,
+    "start_iso": None,
+    "start_mjd": None,
+    "sequence_group": None,
+    "temperature_k": None,
 }
 
 
@@ -46,12 +53,23 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
             fresh.append((path, -1, -1))
             continue
         row = known.get(str(path))
-        if row is None or (row["size"], row["mtime_ns"], row["rules_hash"]) != (stat.st_size, stat.st_mtime_ns, rules):
+        if row is None or (row["size"], row["mtime_ns"], row["rules_hash"]) != (
+            stat.st_size,
+            stat.st_mtime_ns,
+            rules,
+        ):
             fresh.append((path, stat.st_size, stat.st_mtime_ns))
 
     def look(entry: tuple[Path, int, int]) -> Row:
         path, size, mtime_ns = entry
-        base = {"path": str(path), "size": size, "mtime_ns": mtime_ns, "sha256": None, "notes": "", "rules_hash": rules}
+        base = {
+            "path": str(path),
+            "size": size,
+            "mtime_ns": mtime_ns,
+            "sha256": None,
+            "notes": "",
+            "rules_hash": rules,
+        }
         try:
             identity = identify(path, profile)
         except RawFileError as error:
@@ -67,17 +85,31 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
 
 def _identity_columns(identity: Identity) -> Row:
     return {
-        "obs_type": identity.obs_type, "night": identity.night, "band": identity.band, "scan": identity.scan,
-        "n_frames": identity.n_frames, "start_iso": identity.start_iso, "start_mjd": identity.start_mjd,
-        "sequence_group": list(identity.group), "temperature_k": identity.temperature_k,
+        "obs_type": identity.obs_type,
+        "night": identity.night,
+        "band": identity.band,
+        "scan": identity.scan,
+        "n_frames": identity.n_frames,
+        "start_iso": identity.start_iso,
+        "start_mjd": identity.start_mjd,
+        "sequence_group": list(identity.group),
+        "temperature_k": identity.temperature_k,
     }
 
 
 def _identity(row: Row) -> Identity:
     return Identity(
-        path=Path(row["path"]), size=row["size"], mtime_ns=row["mtime_ns"], obs_type=row["obs_type"],
-        band=row["band"], night=row["night"], start_mjd=row["start_mjd"], start_iso=row["start_iso"],
-        scan=row["scan"], n_frames=row["n_frames"], group=tuple(row["sequence_group"] or ()),
+        path=Path(row["path"]),
+        size=row["size"],
+        mtime_ns=row["mtime_ns"],
+        obs_type=row["obs_type"],
+        band=row["band"],
+        night=row["night"],
+        start_mjd=row["start_mjd"],
+        start_iso=row["start_iso"],
+        scan=row["scan"],
+        n_frames=row["n_frames"],
+        group=tuple(row["sequence_group"] or ()),
         temperature_k=row["temperature_k"],
     )
 
@@ -113,5 +145,3 @@ def used_shas(rows: list[Row]) -> tuple[str, ...] | None:
     if any(r["status"] == "pending" for r in rows):
         return None
     return tuple(r["sha256"] for r in rows if r["status"] == "used")
-
-

@@ -16,7 +16,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["ClippedMean", "SlopeFit", "TrimmedMean", "clipped_mean", "form_read", "robust_slope", "trimmed_mean"]
+__all__ = [
+    "ClippedMean",
+    "SlopeFit",
+    "TrimmedMean",
+    "clipped_mean",
+    "form_read",
+    "robust_slope",
+    "trimmed_mean",
+]
 
 TILE = 512
 _options = {"cache": True, "nogil": True, "error_model": "numpy"}
@@ -29,7 +37,7 @@ class TrimmedMean(NamedTuple):
 
     mean: F4
     error: F4
-    count: NDArray[np.int32]
+    n_samples: NDArray[np.int32]
     low_mean: F4
 
 
@@ -38,7 +46,7 @@ class ClippedMean(NamedTuple):
 
     mean: F4
     scatter: F4
-    count: NDArray[np.int32]
+    n_samples: NDArray[np.int32]
     clipped: NDArray[np.int32]
 
 
@@ -50,7 +58,7 @@ class SlopeFit(NamedTuple):
     intercept_error: F4
     slope_error: F4
     chi2: F4
-    count: NDArray[np.int32]
+    n_samples: NDArray[np.int32]
     curvature: F4
     curvature_error: F4
 
@@ -359,8 +367,22 @@ def _weighted_line(x, y, w, keep, m):  # type: ignore[no-untyped-def]
 
 @njit(**_options)
 def _robust_slope(  # type: ignore[no-untyped-def]
-    frames, levels, order, read_variance, gain, kappa, iterations,
-    intercept, slope, intercept_error, slope_error, chi2, count, curvature, curvature_error, rejected,
+    frames,
+    levels,
+    order,
+    read_variance,
+    gain,
+    kappa,
+    iterations,
+    intercept,
+    slope,
+    intercept_error,
+    slope_error,
+    chi2,
+    count,
+    curvature,
+    curvature_error,
+    rejected,
 ):
     n, n_pixels = frames.shape
     x = np.empty(n)
@@ -504,14 +526,20 @@ def robust_slope(
         Samples that were rejected (missing ones are not).
     """
     n_pixels = frames.shape[1]
-    real = [np.empty(n_pixels, np.float32) for _ in range(7)]
-    count = np.empty(n_pixels, np.int32)
+    a, b, a_error, b_error, chi2, curve, curve_error = (np.empty(n_pixels, np.float32) for _ in range(7))
     rejected = np.zeros(frames.shape, np.bool_)
-    fit = SlopeFit(*real[:5], count, *real[5:])
+    fit = SlopeFit(a, b, a_error, b_error, chi2, np.empty(n_pixels, np.int32), curve, curve_error)
     order = np.argsort(levels, kind="stable")
     _robust_slope(
-        frames, np.asarray(levels, np.float64), order, read_variance, float(gain), float(kappa), int(iterations),
-        *fit, rejected,
+        frames,
+        np.asarray(levels, np.float64),
+        order,
+        read_variance,
+        float(gain),
+        float(kappa),
+        int(iterations),
+        *fit,
+        rejected,
     )
     return fit, rejected
 

@@ -192,15 +192,23 @@ def _dark_row(night: str, dark: Dark, key: str, temperature_k: float | None, pro
     levels = dark.frame_level_dn.mean(axis=1)
     checks = {n: _number(dark.values.get(n)) for n in check_table("dark") if n != "frames"}
     return {
-        "night": night, "band": dark.band, "read": dark.read, "n_frames": dark.n_frames,
-        "level_dn": _number(dark.level_dn), "noise_dn": _number(dark.noise_dn), "status": "pending", "cause": "",
+        "night": night,
+        "band": dark.band,
+        "read": dark.read,
+        "n_frames": dark.n_frames,
+        "level_dn": _number(dark.level_dn),
+        "noise_dn": _number(dark.noise_dn),
+        "status": "pending",
+        "cause": "",
         **checks,
         "level_error_dn": _number(np.nanstd(levels) / np.sqrt(max(len(levels), 1))),
         "n_hot": int(((dark.mask & flag("HOT")) > 0).sum()),
         "n_noisy": int(((dark.mask & flag("NOISY")) > 0).sum()),
         "temperature_k": temperature_k,
         "cells_dn": [[_number(v) for v in r] for r in dark.cells_dn],
-        "key": key, "verdict_key": None, "profile_hash": profile.hash,
+        "key": key,
+        "verdict_key": None,
+        "profile_hash": profile.hash,
     }
 
 
@@ -214,7 +222,12 @@ def _write_dark(
 ) -> ProductFile:
     checks = evaluate("dark", dark.values, profile.limits_for("dark", dark.band, dark.read))
     primary = primary_cards(
-        "dark", band=dark.band, key=key, profile_name=profile.name, profile_hash=profile.hash, night=night,
+        "dark",
+        band=dark.band,
+        key=key,
+        profile_name=profile.name,
+        profile_hash=profile.hash,
+        night=night,
         status="pending",
         extra={
             "READ": (dark.read, "read"),
@@ -285,14 +298,22 @@ class FlatJob:
         checks = {n: _number(result.values.get(n)) for n in check_table("flat") if n != "frames"}
         light = result.level_dn[np.isfinite(result.level_dn)]
         row = {
-            "night": night, "band": band, "status": "pending", "cause": "", "n_frames": result.n_frames,
+            "night": night,
+            "band": band,
+            "status": "pending",
+            "cause": "",
+            "n_frames": result.n_frames,
             **checks,
             "level_max_dn": _number(light.max()) if light.size else None,
             "level_min_dn": _number(light.min()) if light.size else None,
             "n_dead": int(((result.mask & flag("DEAD")) > 0).sum()),
-            "dark_night": self.dark.night, "dark_key": self.dark.key,
+            "dark_night": self.dark.night,
+            "dark_key": self.dark.key,
             "gain": [[_number(g.value), _number(g.error)] for g in result.gain],
-            "key": key, "verdict_key": None, "canonical_key": None, "profile_hash": self.profile.hash,
+            "key": key,
+            "verdict_key": None,
+            "canonical_key": None,
+            "profile_hash": self.profile.hash,
         }
         return JobResult(loaded.outcomes, ((file, meta, inputs),), {"flats": [row]})
 
@@ -302,12 +323,20 @@ def _write_responsivity(
 ) -> ProductFile:
     checks = evaluate("flat", result.values, profile.limits_for("flat", result.band, profile.responsivity.read))
     primary = primary_cards(
-        "responsivity", band=result.band, key=key, profile_name=profile.name, profile_hash=profile.hash,
-        night=night, status="pending",
+        "responsivity",
+        band=result.band,
+        key=key,
+        profile_name=profile.name,
+        profile_hash=profile.hash,
+        night=night,
+        status="pending",
         extra={
             "READ": (profile.responsivity.read, "read"),
             "NFRAMES": (result.n_frames, "frames in the fit"),
-            **{f"GAIN{k + 1}": (g.value, f"[e-/DN] quadrant Q{k + 1}, +/- {g.error:.2g}") for k, g in enumerate(result.gain)},
+            **{
+                f"GAIN{k + 1}": (g.value, f"[e-/DN] quadrant Q{k + 1}, +/- {g.error:.2g}")
+                for k, g in enumerate(result.gain)
+            },
             "CLIPSIG": (profile.responsivity.clip_sigma, "clipping limit, sigma"),
         },
     )
@@ -347,7 +376,12 @@ class ScanJob:
 
     @staticmethod
     def key(
-        profile: Profile, band: str, read: str, shas: tuple[str, ...], dark_key: str, canonical_key: str,
+        profile: Profile,
+        band: str,
+        read: str,
+        shas: tuple[str, ...],
+        dark_key: str,
+        canonical_key: str,
         rulings: Mapping[int, Any],
     ) -> str:
         """Return the key of a calibrated scan."""
@@ -355,7 +389,17 @@ class ScanJob:
         limits = profile.limits_for("sky_offset", band, read)
         numbers = [f"{n}={limit.value!r}" for n, limit in limits.items()]
         ruled = [f"{block}:{ruling}" for block, ruling in sorted(rulings.items())]
-        return combine_key("scan", profile.fingerprint(*sections), band, read, *shas, dark_key, canonical_key, *numbers, *ruled)
+        return combine_key(
+            "scan",
+            profile.fingerprint(*sections),
+            band,
+            read,
+            *shas,
+            dark_key,
+            canonical_key,
+            *numbers,
+            *ruled,
+        )
 
     def run(self) -> JobResult:
         """Do the work; without dark or canonical the files are only verified."""
@@ -384,7 +428,13 @@ class ScanJob:
         return JobResult(loaded.outcomes, tuple(products), {"scans": scans, "sky_offsets": offsets})
 
     def _read(
-        self, read: str, loaded: Loaded, dark: MasterFile, canonical: Master, ruled: Mapping[int, Any], key: str
+        self,
+        read: str,
+        loaded: Loaded,
+        dark: MasterFile,
+        canonical: Master,
+        ruled: Mapping[int, Any],
+        key: str,
     ) -> tuple[list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]], dict[str, Any], list[dict[str, Any]]]:
         assert self.canonical is not None
         s, profile = self.sequence, self.profile
@@ -404,8 +454,15 @@ class ScanJob:
 
         def primary(kind: str, status: str = "", cause: str = "") -> fits.Header:
             return primary_cards(
-                kind, band=s.band, key=key, profile_name=profile.name, profile_hash=profile.hash, night=s.night,
-                status=status or None, cause=cause, extra=cards,
+                kind,
+                band=s.band,
+                key=key,
+                profile_name=profile.name,
+                profile_hash=profile.hash,
+                night=s.night,
+                status=status or None,
+                cause=cause,
+                extra=cards,
             )
 
         master = _master(self.root, dark.path)
@@ -413,14 +470,23 @@ class ScanJob:
         meta = {"night": s.night, "band": s.band, "read": read, "scan": s.scan, "key": key}
         made: list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]] = []
         arguments: dict[str, Any] = {
-            "band": s.band, "read": read, "dark": master, "canonical": canonical, "profile": profile, "rulings": ruled,
+            "band": s.band,
+            "read": read,
+            "dark": master,
+            "canonical": canonical,
+            "profile": profile,
+            "rulings": ruled,
         }
         if self.frames:
             path = frames_path(s.night, s.band, s.scan, read)
-            plan = {
-                "SCI": (image_cards(Image(np.empty(0, "f4"), "DN", "calibrated frames")), np.dtype("f4"), shape),
-                "ERR": (image_cards(Image(np.empty(0, "f4"), "DN", "1 sigma")), np.dtype("f4"), shape),
-                "DQ": (image_cards(Image(np.empty(0, "u1"), "", "flags")), np.dtype("u1"), shape),
+            plan: dict[str, Any] = {
+                "SCI": (
+                    image_cards(Image(np.empty(0, "f4"), "DN", "calibrated frames")),
+                    np.dtype(np.float32),
+                    shape,
+                ),
+                "ERR": (image_cards(Image(np.empty(0, "f4"), "DN", "1 sigma")), np.dtype(np.float32), shape),
+                "DQ": (image_cards(Image(np.empty(0, "u1"), "", "flags")), np.dtype(np.uint8), shape),
             }
             # A night's frames are tens of gigabytes and can be made again: they are not forced to disk one by one.
             with ProductStream(self.root, path, primary("frames"), plan, durable=False) as stream:
@@ -439,7 +505,10 @@ class ScanJob:
         all_checks = [c for b in result.blocks for c in b.verdict.checks]
         numbers = [k for k, b in enumerate(result.blocks) for _ in b.verdict.checks]
         tables = [
-            _blocks_hdu(result), _frames_hdu(loaded, result), check_table_hdu(all_checks, numbers), inputs_hdu(inputs)
+            _blocks_hdu(result),
+            _frames_hdu(loaded, result),
+            check_table_hdu(all_checks, numbers),
+            inputs_hdu(inputs),
         ]
         path = sky_offsets_path(s.night, s.band, s.scan, read)
         file = write_product(self.root, path, primary("sky-offsets", result.status, result.cause), images, tables)
@@ -451,27 +520,45 @@ class ScanJob:
         s = self.sequence
         rejected = [b for b in result.blocks if b.verdict.status != "accepted"]
         swapped = [b for k, b in enumerate(result.blocks) if b.used_block != k]
-        shift = result.level_after_dn - result.level_before_dn
+        shift = result.shift_dn
         return {
-            "night": s.night, "band": s.band, "scan": s.scan, "read": result.read,
-            "status": result.status, "cause": result.cause,
-            "n_frames": len(loaded.time_mjd), "n_blocks": len(result.blocks), "n_rejected": len(rejected),
+            "night": s.night,
+            "band": s.band,
+            "scan": s.scan,
+            "read": result.read,
+            "status": result.status,
+            "cause": result.cause,
+            "n_frames": len(loaded.time_mjd),
+            "n_blocks": len(result.blocks),
+            "n_rejected": len(rejected),
             "n_substituted_frames": sum(b.offset.n_frames for b in swapped),
-            "level_dn": _number(np.nanmedian(result.level_before_dn)),
+            "level_dn": _number(np.nanmedian(result.level_dn)),
             "level_shift_dn": _number(np.nanmax(np.abs(shift))) if np.isfinite(shift).any() else None,
             "start_iso": s.files[0].start_iso,
-            "dark_night": dark.night, "dark_status": dark.status,
-            "canonical_night": self.canonical.night, "canonical_status": self.canonical.status,
-            "has_frames": self.frames, "key": key, "profile_hash": self.profile.hash,
+            "dark_night": dark.night,
+            "dark_status": dark.status,
+            "canonical_night": self.canonical.night,
+            "canonical_status": self.canonical.status,
+            "has_frames": self.frames,
+            "key": key,
+            "profile_hash": self.profile.hash,
         }
 
     def _offset_rows(self, result: ScanCalibration, ruled: Mapping[int, Any]) -> list[dict[str, Any]]:
         s = self.sequence
         return [
             {
-                "night": s.night, "band": s.band, "scan": s.scan, "read": result.read, "block": k,
-                "first_frame": b.offset.first, "last_frame": b.offset.last, "n_frames": b.offset.n_frames,
-                "status": b.verdict.status, "cause": b.verdict.cause, "used_block": b.used_block,
+                "night": s.night,
+                "band": s.band,
+                "scan": s.scan,
+                "read": result.read,
+                "block": k,
+                "first_frame": b.offset.first,
+                "last_frame": b.offset.last,
+                "n_frames": b.offset.n_frames,
+                "status": b.verdict.status,
+                "cause": b.verdict.cause,
+                "used_block": b.used_block,
                 "level_dn": _number(b.offset.level_dn),
                 **{n: _number(b.offset.values.get(n)) for n in check_table("sky_offset") if n != "frames"},
                 "override": k in ruled,
@@ -531,8 +618,8 @@ def _frames_hdu(loaded: Loaded, result: ScanCalibration) -> fits.BinTableHDU:
             fits.Column("BLOCK", "J", array=own),
             fits.Column("USED", "J", array=used),
             fits.Column("SUBST", "L", array=own != used),
-            fits.Column("LEVEL", "D", unit="DN", array=result.level_before_dn),
-            fits.Column("AFTER", "D", unit="DN", array=result.level_after_dn),
+            fits.Column("LEVEL", "D", unit="DN", array=result.level_dn),
+            fits.Column("SHIFT", "D", unit="DN", array=result.shift_dn),
         ],
         name="FRAMES",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from calib.verdict import Flat, ratio_map
 __all__ = ["update_references"]
 
 Row = dict[str, Any]
-Images = dict[str, NDArray[np.generic]]
+Images = dict[str, NDArray[Any]]
 
 
 def update_references(archive: Archive, profile: Profile, standards: Standards) -> set[str]:
@@ -68,9 +67,17 @@ def _store(
             connection,
             m,
             [
-                {"night": night, "band": band, "product": product, "region": d.region, "metric": metric,
-                 "value": d.value if np.isfinite(d.value) else None,
-                 "error": d.error if np.isfinite(d.error) else None, "unit": unit, "key": key}
+                {
+                    "night": night,
+                    "band": band,
+                    "product": product,
+                    "region": d.region,
+                    "metric": metric,
+                    "value": d.value if np.isfinite(d.value) else None,
+                    "error": d.error if np.isfinite(d.error) else None,
+                    "unit": unit,
+                    "key": key,
+                }
                 for d, metric, unit in rows
             ],
         )
@@ -109,23 +116,51 @@ def _dark_period(archive: Archive, profile: Profile, band: str, read: str, perio
         row = rows[night]
         common = row["level_error_dn"] or 0.0
         good = usable(images["DQ"]) & usable(reference["DQ"])
-        grid = {"quadrants": profile.detector.quadrants, "cells": profile.detector.cells}
         error = np.hypot(images["ERR"], reference["ERR"])
-        found = deviations(images["SCI"] - reference["SCI"], error, good, **grid, common_error=common)
+        found = _deviations(images["SCI"] - reference["SCI"], error, good, profile, common_error=common)
         level = Deviation("array", _real(row["level_dn"]), common)
-        _store(archive, band, product, night, wanted[night],
-               [(x, "deviation", "DN") for x in found] + [(level, "level", "DN")])
+        _store(
+            archive,
+            band,
+            product,
+            night,
+            wanted[night],
+            [(x, "deviation", "DN") for x in found] + [(level, "level", "DN")],
+        )
         with np.errstate(divide="ignore", invalid="ignore"):
             percent = 100 * (images["NOISE"] / reference["NOISE"] - 1)
         # The scatter of n frames is known to 1/√(2(n − 1)).
         relative = 100 / np.sqrt(2 * max(row["n_frames"] - 1, 1))
-        noise = deviations(percent, np.full(percent.shape, relative), good, **grid)
+        noise = _deviations(percent, np.full(percent.shape, relative), good, profile)
         gain = profile.detector.gain_e_per_dn[band]
-        absolute = Deviation("array", _real(row["noise_dn"]) * gain, relative / 100 * _real(row["noise_dn"]) * gain
-                             / np.sqrt(max(good.sum(), 1)))
-        _store(archive, band, noise_product, night, wanted[night],
-               [(x, "deviation", "%") for x in noise] + [(absolute, "noise", "e⁻")])
+        absolute = Deviation(
+            "array",
+            _real(row["noise_dn"]) * gain,
+            relative / 100 * _real(row["noise_dn"]) * gain / np.sqrt(max(good.sum(), 1)),
+        )
+        _store(
+            archive,
+            band,
+            noise_product,
+            night,
+            wanted[night],
+            [(x, "deviation", "%") for x in noise] + [(absolute, "noise", "e⁻")],
+        )
     return True
+
+
+def _deviations(
+    difference: NDArray[np.floating],
+    error: NDArray[np.floating],
+    good: NDArray[np.bool_],
+    profile: Profile,
+    *,
+    common_error: float = 0.0,
+) -> tuple[Deviation, ...]:
+    detector = profile.detector
+    return deviations(
+        difference, error, good, quadrants=detector.quadrants, cells=detector.cells, common_error=common_error
+    )
 
 
 def _real(value: float | None) -> float:
@@ -133,8 +168,14 @@ def _real(value: float | None) -> float:
 
 
 def _dark_reference(
-    archive: Archive, profile: Profile, band: str, read: str, period: str, members: tuple[str, ...],
-    rows: dict[str, Row], key: str,
+    archive: Archive,
+    profile: Profile,
+    band: str,
+    read: str,
+    period: str,
+    members: tuple[str, ...],
+    rows: dict[str, Row],
+    key: str,
 ) -> Images:
     path = reference_path(band, period, f"dark-{read}")
     if archive.value(sa.select(schema.products.c.key).where(schema.products.c.path == path)) == key:
@@ -164,8 +205,14 @@ def _dark_reference(
         "PERIOD": (period or "first light", "hardware period"),
         "NMEMBERS": (len(members), "nights averaged"),
     }
-    primary = primary_cards("reference-dark", band=band, key=key, profile_name=profile.name,
-                            profile_hash=profile.hash, extra=extra)
+    primary = primary_cards(
+        "reference-dark",
+        band=band,
+        key=key,
+        profile_name=profile.name,
+        profile_hash=profile.hash,
+        extra=extra,
+    )
     layers = {
         "SCI": Image(images["SCI"], "DN", "mean of nightly darks"),
         "ERR": Image(images["ERR"], "DN", "1 sigma of it"),
@@ -183,9 +230,7 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
     f = schema.flats
     nights = {s.night for s in survey.nights}
     rows = {
-        r["night"]: r
-        for r in archive.rows(sa.select(f).where(f.c.band == band))
-        if r["night"] in nights and r["key"]
+        r["night"]: r for r in archive.rows(sa.select(f).where(f.c.band == band)) if r["night"] in nights and r["key"]
     }
     members = reference_members(survey, profile.canonical)
     known = {n: k for n, k in _known_keys(archive, band, "responsivity").items() if n in nights}
@@ -203,8 +248,17 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
         loaded = [_flat(archive, responsivity_path(n, band)) for n in members]
         inputs = tuple(Input("member", responsivity_path(n, band), rows[n]["key"]) for n in members)
         file = write_canonical(
-            archive.root, path, "reference-responsivity", [x for x, _ in loaded], [m for _, m in loaded], inputs,
-            key=reference_key, band=band, night=None, members=members, profile=profile,
+            archive.root,
+            path,
+            "reference-responsivity",
+            [x for x, _ in loaded],
+            [m for _, m in loaded],
+            inputs,
+            key=reference_key,
+            band=band,
+            night=None,
+            members=members,
+            profile=profile,
         )
         with archive.begin() as connection:
             meta = {"kind": "reference-responsivity", "band": band, "key": reference_key}
@@ -218,10 +272,16 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
         percent, good = ratio_map(tonight, reference)
         with np.errstate(divide="ignore", invalid="ignore"):
             error = 100 * np.hypot(tonight.error / tonight.value, reference.error / reference.value)
-        found = deviations(percent, error, good, quadrants=profile.detector.quadrants, cells=profile.detector.cells)
+        found = _deviations(percent, error, good, profile)
         _store(archive, band, "responsivity", night, wanted[night], [(x, "deviation", "%") for x in found])
-        _store(archive, band, "gain", night, wanted[night],
-               _gain_rows(rows[night]["gain"], typical, quadrant_names(profile.detector.quadrants)))
+        _store(
+            archive,
+            band,
+            "gain",
+            night,
+            wanted[night],
+            _gain_rows(rows[night]["gain"], typical, quadrant_names(profile.detector.quadrants)),
+        )
     return True
 
 
@@ -232,12 +292,17 @@ def _gain_rows(
     errors = np.array([_real(g[1]) for g in gains])
     ok = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
     weight = np.where(ok, 1 / np.where(ok, errors, 1) ** 2, 0.0)
-    mean: Callable[[NDArray[np.float64]], float] = lambda v: float(np.sum(weight * np.nan_to_num(v)) / weight.sum())  # noqa: E731
+
+    def mean(v: NDArray[np.float64]) -> float:
+        return float(np.sum(weight * np.nan_to_num(v)) / weight.sum())
+
     found = [(Deviation(n, float(v), float(e)), "gain", "e⁻/DN") for n, v, e in zip(names, values, errors, strict=True)]
     with np.errstate(divide="ignore", invalid="ignore"):
         percent, percent_error = 100 * (values / typical - 1), 100 * errors / typical
-    found += [(Deviation(n, float(v), float(e)), "deviation", "%")
-              for n, v, e in zip(names, percent, percent_error, strict=True)]
+    found += [
+        (Deviation(n, float(v), float(e)), "deviation", "%")
+        for n, v, e in zip(names, percent, percent_error, strict=True)
+    ]
     if weight.sum() > 0:
         error = float(1 / np.sqrt(weight.sum()))
         found.append((Deviation("array", mean(values), error), "gain", "e⁻/DN"))

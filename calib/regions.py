@@ -7,8 +7,16 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cell_medians", "cell_names", "grid_edges", "grid_slices", "quadrant_medians", "quadrant_names",
-           "region_medians", "region_names"]
+__all__ = [
+    "cell_medians",
+    "cell_names",
+    "grid_edges",
+    "grid_slices",
+    "quadrant_medians",
+    "quadrant_names",
+    "region_medians",
+    "region_names",
+]
 
 Image = NDArray[np.floating]
 Grid = tuple[int, int]
@@ -101,9 +109,7 @@ def region_medians(
         In the order of `region_names`; NaN where a region has no good pixel.
     """
     masked = np.where(good, image, np.nan)
-    return np.concatenate(
-        ([nan_median(masked)], _grid_medians(masked, quadrants), _grid_medians(masked, cells))
-    )
+    return np.concatenate(([nan_median(masked)], _grid_medians(masked, quadrants), _grid_medians(masked, cells)))
 
 
 def region_counts(good: NDArray[np.bool_], quadrants: Grid = (2, 2), cells: Grid = (8, 8)) -> NDArray[np.int64]:

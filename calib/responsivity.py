@@ -164,7 +164,7 @@ def make_responsivity(
         chi2=fit.chi2.reshape(shape),
         curvature=curvature,
         mask=mask,
-        count=fit.count.astype(np.int16).reshape(shape),
+        count=fit.n_samples.astype(np.int16).reshape(shape),
         level_dn=level,
         time_mjd=np.asarray(time_mjd, float),
         gain=_gains(frames[rows], rejected, used, fit, noise**2, gain, good, profile.detector.quadrants),

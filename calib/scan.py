@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,16 +78,18 @@ class ScanCalibration:
     Attributes
     ----------
     blocks : tuple of Block
-    level_before_dn, level_after_dn : ndarray, shape (n_frames,)
-        Median over good pixels before and after the sky offset.
+    level_dn : ndarray, shape (n_frames,)
+        Median over good pixels, the same before and after the sky offset.
+    shift_dn : ndarray, shape (n_frames,)
+        What was added to each frame after the offset was subtracted to keep that median, DN.
     status : {"calibrated", "substituted", "best block"}
         Whether every frame has its own block's accepted offset, some a neighbour's, or none an accepted one.
     """
 
     read: str
     blocks: tuple[Block, ...]
-    level_before_dn: NDArray[np.float64]
-    level_after_dn: NDArray[np.float64]
+    level_dn: NDArray[np.float64]
+    shift_dn: NDArray[np.float64]
     status: str
     cause: str
 
@@ -119,6 +121,12 @@ def calibrate_scan(
     Returns
     -------
     ScanCalibration
+
+    Notes
+    -----
+    A final frame is F_k − S + δ_k. S has median zero, but the median of a difference is not the difference of the
+    medians: where the pattern is skewed and large against the noise, F_k − S alone would move the background by
+    δ_k. It is kept at the original sky level exactly, and δ_k (`shift_dn`) is recorded.
     """
     rule = profile.reads[read]
     plus = mask_sentinels(raw[rule.plus], profile.detector.sentinels)
@@ -147,15 +155,15 @@ def calibrate_scan(
         )
 
     limits = profile.limits_for("sky_offset", band, read)
-    before, after = np.empty(n), np.empty(n)
+    level, shift = np.empty(n), np.empty(n)
     offsets: list[SkyOffset] = []
     for first, last in bounds:
         frames = corrected(first, last)
-        before[first : last + 1] = frame_levels(frames, columns)
+        level[first : last + 1] = frame_levels(frames, columns)
         offsets.append(
             make_sky_offset(
                 frames,
-                before[first : last + 1],
+                level[first : last + 1],
                 good=good,
                 first=first,
                 alpha=profile.sky.alpha,
@@ -176,11 +184,12 @@ def calibrate_scan(
         frames = corrected(first, last)
         sky = offsets[used[k]]
         frames -= np.nan_to_num(sky.value.ravel())
-        after[first : last + 1] = frame_levels(frames, columns)
+        shift[first : last + 1] = level[first : last + 1] - frame_levels(frames, columns)
         if sink is None or errors is None or masks is None:
             continue
         m = last - first + 1
-        noise.errors(frames, sky.error.ravel(), errors[:m])
+        frames += np.nan_to_num(shift[first : last + 1]).astype(np.float32)[:, None]
+        noise.errors(frames, sky.error.ravel(), errors[:m], own_share=1 / m if used[k] == k else 0.0)
         flags = mask_row | sky.mask.ravel().astype(np.uint8)
         if used[k] != k:
             flags = flags | np.uint8(flag("SUBST"))
@@ -191,8 +200,8 @@ def calibrate_scan(
     return ScanCalibration(
         read,
         tuple(Block(o, v, u) for o, v, u in zip(offsets, verdicts, used, strict=True)),
-        before,
-        after,
+        level,
+        shift,
         status,
         cause,
     )
@@ -208,7 +217,9 @@ def substitutes(verdicts: list[Verdict]) -> list[int]:
     if not accepted:
         best = min(range(len(verdicts)), key=lambda k: (len(verdicts[k].failed), _excess(verdicts[k]), k))
         return [best] * len(verdicts)
-    return [k if v.status == "accepted" else min(accepted, key=lambda a: (abs(a - k), a)) for k, v in enumerate(verdicts)]
+    return [
+        k if v.status == "accepted" else min(accepted, key=lambda a: (abs(a - k), a)) for k, v in enumerate(verdicts)
+    ]
 
 
 def _excess(verdict: Verdict) -> float:
@@ -244,18 +255,30 @@ class _NoiseModel:
             constant = (read_noise**2 + dark.error.ravel() ** 2) / response**2
             quadratic = (canonical.error.ravel() / response) ** 2
         return cls(
-            constant.astype(np.float32), (1 / (gain * response)).astype(np.float32), quadratic.astype(np.float32)
+            constant.astype(np.float32),
+            (1 / (gain * response)).astype(np.float32),
+            quadratic.astype(np.float32),
         )
 
-    def errors(self, frames: NDArray[np.float32], sky_error: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        constant = self.constant + np.nan_to_num(sky_error) ** 2
+    def errors(
+        self,
+        frames: NDArray[np.float32],
+        sky_error: NDArray[np.float32],
+        out: NDArray[np.float32],
+        *,
+        own_share: float,
+    ) -> None:
+        """Write the error of each sample; ``own_share`` is the weight that a frame itself has in its offset."""
+        # var(F − S) = var F + var S − 2 cov(F, S), and a frame of n makes up 1/n of its own offset.
+        kept = np.float32(1 - 2 * own_share)
+        constant = np.nan_to_num(sky_error) ** 2
         np.maximum(frames, 0, out=out)
-        np.sqrt(constant + out * (self.linear + out * self.quadratic), out=out)
+        np.sqrt(constant + kept * (self.constant + out * (self.linear + out * self.quadratic)), out=out)
 
 
 def _flag_missing(
     frames: NDArray[np.float32],
-    plus: NDArray[np.generic],
+    plus: NDArray[Any],
     saturation_dn: float,
     masks: NDArray[np.uint8],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ def block_bounds(n_frames: int, least: int) -> tuple[tuple[int, int], ...]:
         return ()
     n_blocks = max(1, n_frames // least)
     edges = [round(k * n_frames / n_blocks) for k in range(n_blocks + 1)]
-    return tuple((a, b - 1) for a, b in zip(edges, edges[1:], strict=False))
+    return tuple((a, b - 1) for a, b in itertools.pairwise(edges))
 
 
 def frame_levels(frames: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -125,8 +126,8 @@ def make_sky_offset(
     halves = [h - np.float32(nan_median(h[good])) for h in halves]
     level = nan_median(levels)
     mask = np.zeros(shape, np.int16)
-    mask[fit.count.reshape(shape) == 0] |= flag("NODATA")
-    enough = fit.count.reshape(shape)[good] >= 0.5 * n
+    mask[fit.n_samples.reshape(shape) == 0] |= flag("NODATA")
+    enough = fit.n_samples.reshape(shape)[good] >= 0.5 * n
     skew = (fit.mean - fit.low_mean).reshape(shape)
     scale = 100.0 / level if level > 0 else float("nan")
     skew_cells = cell_medians(skew, good, cells)
@@ -135,7 +136,7 @@ def make_sky_offset(
         "frames": float(n),
         "valid": 100.0 * float(enough.mean()) if enough.size else float("nan"),
         "halves": _rms(cell_medians(halves[1] - halves[0], good, cells)) * scale if len(halves) == 2 else float("nan"),
-        "residue": float(np.nanmax(skew_cells) - nan_median(skew_cells)) * scale,
+        "residue": positive_residue(skew_cells) * scale,
         "amplitude": float(np.nanmax(np.abs(offset_cells))) * scale,
         "steadiness": unsteadiness(levels) * scale,
     }
@@ -150,6 +151,23 @@ def make_sky_offset(
         level_dn=level,
         values=values,
     )
+
+
+def positive_residue(skew: NDArray[np.float64]) -> float:
+    """Return how much light was left in the worst cell that trimming could not remove, in the unit of the input.
+
+    Parameters
+    ----------
+    skew : ndarray, shape (8, 8)
+        Cell medians of (trimmed mean − mean of the lower half of the kept samples).
+
+    Notes
+    -----
+    A galaxy or halo skews its cells upwards and none downwards; airglow waves do both alike. The largest excess over
+    the median cell counts, less the largest deficit.
+    """
+    excess = skew - nan_median(skew)
+    return float(np.nanmax(excess) + np.nanmin(excess)) if np.isfinite(excess).any() else float("nan")
 
 
 def _rms(cells: NDArray[np.float64]) -> float:

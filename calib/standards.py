@@ -47,16 +47,29 @@ Row = dict[str, Any]
 
 
 def record_product(
-    connection: sa.Connection, file: ProductFile, meta: Row, inputs: Iterable[Input], profile: Profile,
+    connection: sa.Connection,
+    file: ProductFile,
+    meta: Row,
+    inputs: Iterable[Input],
+    profile: Profile,
     raw_paths: dict[str, str] | None = None,
 ) -> None:
     """Write the row of a product and its lineage; raw inputs are recorded by their full path."""
     from calib import __version__
 
     row = {
-        "path": file.path, "sha256": file.sha256, "size": file.size, "mtime_ns": file.mtime_ns,
-        "kind": meta["kind"], "night": meta.get("night"), "band": meta["band"], "read": meta.get("read"),
-        "scan": meta.get("scan"), "key": meta["key"], "profile_hash": profile.hash, "code_version": __version__,
+        "path": file.path,
+        "sha256": file.sha256,
+        "size": file.size,
+        "mtime_ns": file.mtime_ns,
+        "kind": meta["kind"],
+        "night": meta.get("night"),
+        "band": meta["band"],
+        "read": meta.get("read"),
+        "scan": meta.get("scan"),
+        "key": meta["key"],
+        "profile_hash": profile.hash,
+        "code_version": __version__,
         "made": utc_now(),
     }
     upsert(connection, schema.products, [row])
@@ -106,12 +119,20 @@ class FlatComparison:
         if known is not None:
             return dict(known)
         ratio = compare_flats(self.flat(night), mean_flat([self.flat(n) for n in standard]), self._profile)
-        found = diagnose(ratio.percent, ratio.good, quadrants=self._profile.detector.quadrants, limit=0.3)
+        found = diagnose(
+            ratio.percent,
+            ratio.good,
+            quadrants=self._profile.detector.quadrants,
+            limit=0.3,
+            pixel_sigma=ratio.expected_percent,
+        )
         self.new[key] = {
             "values": {n: None if not np.isfinite(v) else v for n, v in ratio.values.items()},
             "cause": found.cause,
-            "parts": [{k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in asdict(p).items()}
-                      for p in found.parts],
+            "parts": [
+                {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in asdict(p).items()}
+                for p in found.parts
+            ],
         }
         return self.new[key]
 
@@ -180,7 +201,11 @@ class Standards:
         surveys: dict[str, Survey] = {}
         for period, nights in self._periods(rows, band).items():
             candidates = [
-                Candidate(n, _own_checks("dark", rows[n], limits, skip=("structure",)), self.rulings.dark.get((n, band, read)))
+                Candidate(
+                    n,
+                    _own_checks("dark", rows[n], limits, skip=("structure",)),
+                    self.rulings.dark.get((n, band, read)),
+                )
                 for n in nights
             ]
             surveys[period] = settle(candidates, compare, self.profile.canonical)
@@ -195,8 +220,11 @@ class Standards:
                     row = rows[s.night]
                     values = {c.check.name: _db(c.value) for c in s.verdict.checks if c.check.name == "structure"}
                     update = {
-                        "status": s.verdict.status, "cause": s.verdict.cause, "standard": list(s.standard),
-                        "structure": values.get("structure"), "period": period,
+                        "status": s.verdict.status,
+                        "cause": s.verdict.cause,
+                        "standard": list(s.standard),
+                        "structure": values.get("structure"),
+                        "period": period,
                         "override": (s.night, band, read) in self.rulings.dark,
                     }
                     if self._update_verdict(connection, d, row, update, s.verdict, dark_path(s.night, band, read)):
@@ -262,8 +290,13 @@ class Standards:
         keys = [rows[m]["key"] for m in members]
         canonical_key = combine_key("canonical", *keys) if keys else None
         update = {
-            "status": verdict.status, "cause": verdict.cause, "standard": list(s.standard), "members": list(members),
-            "diagnosis": parts, "period": period, "overtaken": s.overtaken,
+            "status": verdict.status,
+            "cause": verdict.cause,
+            "standard": list(s.standard),
+            "members": list(members),
+            "diagnosis": parts,
+            "period": period,
+            "overtaken": s.overtaken,
             "override": (s.night, band) in self.rulings.flat,
         }
         values = {c.check.name: _db(c.value) for c in verdict.checks}
@@ -278,8 +311,17 @@ class Standards:
                 masks = [read_product(self.archive.root, responsivity_path(m, band), ("DQ",))["DQ"] for m in members]
                 inputs = tuple(Input("member", responsivity_path(m, band), rows[m]["key"]) for m in members)
                 file = write_canonical(
-                    self.archive.root, canonical_path(s.night, band), "canonical", flats, masks, inputs,
-                    key=canonical_key, band=band, night=s.night, members=members, profile=self.profile,
+                    self.archive.root,
+                    canonical_path(s.night, band),
+                    "canonical",
+                    flats,
+                    masks,
+                    inputs,
+                    key=canonical_key,
+                    band=band,
+                    night=s.night,
+                    members=members,
+                    profile=self.profile,
                 )
                 meta = {"kind": "canonical", "night": s.night, "band": band, "key": canonical_key}
                 record_product(connection, file, meta, inputs, self.profile)
@@ -311,15 +353,24 @@ class Standards:
         return found
 
     def _update_verdict(
-        self, connection: sa.Connection, table: sa.Table, row: Row, update: Row, verdict: Verdict, path: str | None
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        row: Row,
+        update: Row,
+        verdict: Verdict,
+        path: str | None,
     ) -> bool:
         """Write a verdict into row and product where it differs from what they say."""
-        content = {k: v for k, v in update.items()} | {"checks": _as_text(verdict.checks)}
+        content = dict(update.items()) | {"checks": _as_text(verdict.checks)}
         verdict_key = combine_key("compare", json.dumps(content, sort_keys=True, default=str))
         if verdict_key == row["verdict_key"]:
             return False
         if path is not None:
-            refresh_file(connection, set_verdict(self.archive.root, path, verdict.status, verdict.cause, verdict.checks))
+            refresh_file(
+                connection,
+                set_verdict(self.archive.root, path, verdict.status, verdict.cause, verdict.checks),
+            )
         key = [table.c[c.name] == row[c.name] for c in table.primary_key]
         connection.execute(sa.update(table).where(*key).values(**update, verdict_key=verdict_key))
         return True
@@ -352,8 +403,18 @@ def _own_checks(subject: str, row: Row, limits: Any, skip: tuple[str, ...]) -> t
 
 
 def write_canonical(
-    root: Path, path: str, kind: str, flats: list[Flat], masks: list[Any], inputs: tuple[Input, ...], *,
-    key: str, band: str, night: str | None, members: tuple[str, ...], profile: Profile,
+    root: Path,
+    path: str,
+    kind: str,
+    flats: list[Flat],
+    masks: list[Any],
+    inputs: tuple[Input, ...],
+    *,
+    key: str,
+    band: str,
+    night: str | None,
+    members: tuple[str, ...],
+    profile: Profile,
 ) -> ProductFile:
     """Average responsivities and write the mean as a canonical or reference."""
     mean = mean_flat(flats)
@@ -364,7 +425,13 @@ def write_canonical(
     extra: dict[str, tuple[object, str]] = {"NMEMBERS": (len(members), "nights averaged")}
     extra |= {f"NIGHT{k:03d}": (n, "member night") for k, n in enumerate(members[:999], start=1)}
     primary = primary_cards(
-        kind, band=band, key=key, profile_name=profile.name, profile_hash=profile.hash, night=night, extra=extra
+        kind,
+        band=band,
+        key=key,
+        profile_name=profile.name,
+        profile_hash=profile.hash,
+        night=night,
+        extra=extra,
     )
     images = {
         "SCI": Image(mean.value, "", "mean relative response, median 1"),

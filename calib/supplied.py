@@ -72,7 +72,11 @@ class SuppliedJob:
         return bad, tuple(inputs)
 
     def _write(
-        self, kind: str, band: str, found: tuple[Identity, RawFrames], bad: NDArray[np.bool_],
+        self,
+        kind: str,
+        band: str,
+        found: tuple[Identity, RawFrames],
+        bad: NDArray[np.bool_],
         bad_inputs: tuple[Input, ...],
     ) -> tuple[ProductFile, dict[str, Any], tuple[Input, ...]]:
         identity, frames = found
@@ -88,10 +92,18 @@ class SuppliedJob:
             with np.errstate(invalid="ignore"):
                 mask[(value < low) | (value > high)] |= flag("DEAD")
         inputs = (Input("raw", identity.path.name, frames.sha256), *bad_inputs)
-        key = combine_key("reference", kind, band, self.profile.fingerprint("detector", "pixels"), *(i.hash for i in inputs))
+        key = combine_key(
+            "reference", kind, band, self.profile.fingerprint("detector", "pixels"), *(i.hash for i in inputs)
+        )
         primary = primary_cards(
-            kind, band=band, key=key, profile_name=self.profile.name, profile_hash=self.profile.hash,
-            status="supplied", cause="taken as it came", extra={"READ": (read, "read"), "SOURCE": (identity.path.name, "file")},
+            kind,
+            band=band,
+            key=key,
+            profile_name=self.profile.name,
+            profile_hash=self.profile.hash,
+            status="supplied",
+            cause="taken as it came",
+            extra={"READ": (read, "read"), "SOURCE": (identity.path.name, "file")},
         )
         images = {
             "SCI": Image(value, unit, "as supplied" + (", median 1" if not unit else "")),

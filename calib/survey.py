@@ -7,7 +7,8 @@ thread alone. Every step is decided by keys, so a run that was killed goes on wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence as Ordered
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Ordered
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +120,12 @@ class _Run:
         archive, profile = self.archive, self.profile
         archive.register_profile(profile)
         with archive.begin() as connection:
-            row = {"started": utc_now(), "status": "running", "code_version": __version__, "profile_hash": profile.hash}
+            row = {
+                "started": utc_now(),
+                "status": "running",
+                "code_version": __version__,
+                "profile_hash": profile.hash,
+            }
             run_id = connection.execute(sa.insert(schema.runs).values(**row)).inserted_primary_key[0]
         status = "failed"
         try:
@@ -138,11 +144,16 @@ class _Run:
         finally:
             self.report.nights = tuple(sorted(self._touched))
             f = schema.files
-            summary = {"new_files": self.report.new_files, "refused": self.report.refused,
-                       "products": self.report.products, "nights": len(self._touched)}
+            summary = {
+                "new_files": self.report.new_files,
+                "refused": self.report.refused,
+                "products": self.report.products,
+                "nights": len(self._touched),
+            }
             with archive.begin() as connection:
                 connection.execute(
-                    sa.update(schema.runs).where(schema.runs.c.id == run_id)
+                    sa.update(schema.runs)
+                    .where(schema.runs.c.id == run_id)
                     .values(finished=utc_now(), status=status, summary=summary)
                 )
         self.report.refused = int(archive.value(sa.select(sa.func.count()).where(f.c.status == "refused")) or 0)
@@ -157,7 +168,9 @@ class _Run:
     def _pending_nights(self) -> list[str]:
         f = schema.files
         query = sa.select(f.c.night).where(f.c.status == "pending", f.c.night.is_not(None)).distinct()
-        return sorted(r["night"] for r in self.archive.rows(query.where(f.c.obs_type.in_(("dark", "twilight", "scan")))))
+        return sorted(
+            r["night"] for r in self.archive.rows(query.where(f.c.obs_type.in_(("dark", "twilight", "scan"))))
+        )
 
     def _lacks_frames(self) -> bool:
         if not self.frames:
@@ -284,7 +297,9 @@ class _Run:
 
     def _flat_jobs(self, sequences: dict[Sequence, list[Row]], standards: Standards) -> Iterator[Job]:
         f, read = schema.flats, self.profile.responsivity.read
-        known = {(r["night"], r["band"]): r for r in self.archive.rows(sa.select(f.c.night, f.c.band, f.c.key, f.c.dark_key))}
+        known = {
+            (r["night"], r["band"]): r for r in self.archive.rows(sa.select(f.c.night, f.c.band, f.c.key, f.c.dark_key))
+        }
         for s, files in sequences.items():
             if s.obs_type != "twilight":
                 continue
@@ -304,7 +319,8 @@ class _Run:
         f = schema.flats
         with self.archive.begin() as connection:
             connection.execute(
-                sa.update(f).where(f.c.night == s.night, f.c.band == s.band)
+                sa.update(f)
+                .where(f.c.night == s.night, f.c.band == s.band)
                 .values(dark_night=dark.night, dark_age_nights=_age(dark, s.night))
             )
 
@@ -332,7 +348,8 @@ class _Run:
                     r: ScanJob.key(self.profile, s.band, r, shas, darks[r].key, canonical.key, ruled[r]) for r in darks
                 }
                 if all(
-                    r in rows and rows[r]["key"] == current[r] and (rows[r]["has_frames"] or not self.frames) for r in darks
+                    r in rows and rows[r]["key"] == current[r] and (rows[r]["has_frames"] or not self.frames)
+                    for r in darks
                 ):
                     self._note_standards(s, rows, darks, canonical)
                     continue
@@ -346,15 +363,20 @@ class _Run:
         """Keep what a scan's row says of its standards true where their verdict changed but their content did not."""
         t = schema.scans
         for read, row in rows.items():
-            now = {"dark_status": darks[read].status, "canonical_status": canonical.status,
-                   "dark_night": darks[read].night, "dark_age_nights": _age(darks[read], s.night),
-                   "canonical_night": canonical.night, "canonical_age_nights": _age(canonical, s.night)}
+            now = {
+                "dark_status": darks[read].status,
+                "canonical_status": canonical.status,
+                "dark_night": darks[read].night,
+                "dark_age_nights": _age(darks[read], s.night),
+                "canonical_night": canonical.night,
+                "canonical_age_nights": _age(canonical, s.night),
+            }
             if any(row[k] != v for k, v in now.items()):
                 with self.archive.begin() as connection:
                     connection.execute(
-                        sa.update(t).values(**now).where(
-                            t.c.night == s.night, t.c.band == s.band, t.c.scan == s.scan, t.c.read == read
-                        )
+                        sa.update(t)
+                        .values(**now)
+                        .where(t.c.night == s.night, t.c.band == s.band, t.c.scan == s.scan, t.c.read == read)
                     )
 
     def _whole(self, s: Sequence, files: list[Row]) -> bool:
@@ -366,7 +388,8 @@ class _Run:
         with self.archive.begin() as connection:
             for path in fresh:
                 connection.execute(
-                    sa.update(schema.files).where(schema.files.c.path == path)
+                    sa.update(schema.files)
+                    .where(schema.files.c.path == path)
                     .values(status="refused", reason="no such file")
                 )
         label = f"{s.night} {s.band} {s.obs_type}" + (f" {s.scan}" if s.scan is not None else "")
@@ -395,7 +418,12 @@ class _Run:
     def _apply(self, result: JobResult) -> None:
         """Record what a job did, in one transaction."""
         raw_paths = {o.sha256: o.path for o in result.outcomes if o.sha256 and o.status in ("used", "supplied")}
-        tables = {"darks": schema.darks, "flats": schema.flats, "scans": schema.scans, "sky_offsets": schema.sky_offsets}
+        tables = {
+            "darks": schema.darks,
+            "flats": schema.flats,
+            "scans": schema.scans,
+            "sky_offsets": schema.sky_offsets,
+        }
         with self.archive.begin() as connection:
             write_outcomes(connection, result.outcomes)
             for file, meta, inputs in result.products:

@@ -35,11 +35,24 @@ class Flat:
 
 @dataclass(frozen=True)
 class RatioValues:
-    """The measured numbers of a comparison and the map they come from."""
+    """The measured numbers of a comparison and the map they come from.
+
+    Attributes
+    ----------
+    values : dict
+        Check name → number.
+    percent : ndarray of float32, shape (ny, nx)
+        100 × (ratio − 1), %.
+    good : ndarray of bool, shape (ny, nx)
+        Pixels that count.
+    expected_percent : float
+        Median scatter expected of a single pixel, %; NaN where there are too few.
+    """
 
     values: dict[str, float]
     percent: NDArray[np.float32]
     good: NDArray[np.bool_]
+    expected_percent: float
 
 
 def ratio_map(tonight: Flat, standard: Flat) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -85,7 +98,7 @@ def compare_flats(tonight: Flat, standard: Flat, profile: Profile) -> RatioValue
     detector = profile.detector
     if good.sum() < 16:
         names = ("pixel_scatter", "cell_rms", "cell_extreme", "gradient", "quadrant", "beyond_2pct")
-        return RatioValues(dict.fromkeys(names, float("nan")), percent, good)
+        return RatioValues(dict.fromkeys(names, float("nan")), percent, good, float("nan"))
     stability = profile.responsivity.pixel_stability_percent
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = 1e4 * ((tonight.error / tonight.value) ** 2 + (standard.error / standard.value) ** 2)
@@ -101,7 +114,7 @@ def compare_flats(tonight: Flat, standard: Flat, profile: Profile) -> RatioValue
         "quadrant": float(np.nanmax(np.abs(quadrant_medians(percent, good, detector.quadrants)))),
         "beyond_2pct": 100.0 * float((np.abs(percent[good]) > 2).mean()),
     }
-    return RatioValues(values, percent, good)
+    return RatioValues(values, percent, good, nan_median(expected[good]))
 
 
 def plane_tilt(cells: NDArray[np.float64]) -> float:

@@ -133,8 +133,14 @@ class Archive:
             upsert(
                 connection,
                 schema.profiles,
-                [{"hash": profile.hash, "name": profile.name, "content": profile.model_dump(mode="json"),
-                  "first_used": utc_now()}],
+                [
+                    {
+                        "hash": profile.hash,
+                        "name": profile.name,
+                        "content": profile.model_dump(mode="json"),
+                        "first_used": utc_now(),
+                    }
+                ],
                 keep=("first_used",),
             )
             upsert(connection, schema.meta, [{"name": "profile", "value": profile.hash}])

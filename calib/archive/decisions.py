@@ -57,8 +57,18 @@ def decide(
         If it names nothing in the archive or contradicts itself.
     """
     row: dict[str, Any] = {
-        "time": utc_now(), "who": who.strip(), "kind": kind, "night": night, "band": band, "product": product,
-        "read": read, "scan": scan, "block": block, "value": value, "reason": reason.strip(), "undoes": undoes,
+        "time": utc_now(),
+        "who": who.strip(),
+        "kind": kind,
+        "night": night,
+        "band": band,
+        "product": product,
+        "read": read,
+        "scan": scan,
+        "block": block,
+        "value": value,
+        "reason": reason.strip(),
+        "undoes": undoes,
     }
     _validate(archive, row)
     with archive.begin() as connection:

@@ -106,7 +106,7 @@ class ImageStream:
         if data.nbytes % 4:
             raise ValueError("pieces must be multiples of four bytes")
         self._sums[name] = ones_complement_sum(data, self._sums[name])
-        view = memoryview(data).cast("B")
+        view = data.data.cast("B")
         offset = start + self._written[name]
         while view:
             done = os.pwrite(self._file.fileno(), view, offset)
@@ -137,7 +137,9 @@ class ImageStream:
     def __enter__(self) -> ImageStream:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -22,8 +23,20 @@ from calib.checks import CheckResult
 from calib.errors import ArchiveError
 from calib.flags import FLAGS
 
-__all__ = ["Image", "Input", "ProductFile", "canonical_path", "dark_path", "frames_path", "primary_cards",
-           "read_product", "reference_path", "responsivity_path", "sky_offsets_path", "write_product"]
+__all__ = [
+    "Image",
+    "Input",
+    "ProductFile",
+    "canonical_path",
+    "dark_path",
+    "frames_path",
+    "primary_cards",
+    "read_product",
+    "reference_path",
+    "responsivity_path",
+    "sky_offsets_path",
+    "write_product",
+]
 
 
 @dataclass(frozen=True)
@@ -126,8 +139,22 @@ def primary_cards(
     return cards
 
 
-_PLAIN = str.maketrans({"×": "x", "≥": ">=", "≤": "<=", "χ": "chi", "²": "2", "σ": "sigma", "−": "-", "–": "-",
-                        "←": "<-", "…": "...", "⁻": "-", "·": "."})
+_PLAIN = str.maketrans(
+    {
+        "×": "x",
+        "≥": ">=",
+        "≤": "<=",
+        "χ": "chi",
+        "²": "2",
+        "σ": "sigma",
+        "−": "-",
+        "–": "-",
+        "←": "<-",
+        "…": "...",
+        "⁻": "-",
+        "·": ".",
+    }
+)
 
 
 def _plain(text: str) -> str:
@@ -190,7 +217,9 @@ def write_product(
     ArchiveError
         If the folder cannot be written (permissions, full disk); nothing that was there is harmed.
     """
-    with ProductStream(root, path, primary, {n: (image_cards(i), i.data.dtype, i.data.shape) for n, i in images.items()}) as stream:
+    with ProductStream(
+        root, path, primary, {n: (image_cards(i), i.data.dtype, i.data.shape) for n, i in images.items()}
+    ) as stream:
         for name, image in images.items():
             stream.write(name, image.data)
         return stream.finish(list(tables))
@@ -243,7 +272,9 @@ class ProductStream:
 
 
 def _unwritable(path: Path, error: OSError) -> ArchiveError:
-    return ArchiveError(f"{path} cannot be written: {error.strerror or error}; make room or check permissions, then run again")
+    return ArchiveError(
+        f"{path} cannot be written: {error.strerror or error}; make room or check permissions, then run again"
+    )
 
 
 def file_sha256(path: Path, *, durable: bool = False) -> str:
@@ -254,7 +285,7 @@ def file_sha256(path: Path, *, durable: bool = False) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_product(root: Path, path: str, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
+def read_product(root: Path, path: str, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Return image extensions of a product in native byte order.
 
     Raises

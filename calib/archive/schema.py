@@ -22,8 +22,24 @@ from sqlalchemy import (
 
 from calib.checks import check_table
 
-__all__ = ["SCHEMA_VERSION", "alerts", "comparisons", "darks", "decisions", "files", "flats", "lineage", "meta",
-           "metadata", "metrics", "products", "profiles", "runs", "scans", "sky_offsets"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "alerts",
+    "comparisons",
+    "darks",
+    "decisions",
+    "files",
+    "flats",
+    "lineage",
+    "meta",
+    "metadata",
+    "metrics",
+    "products",
+    "profiles",
+    "runs",
+    "scans",
+    "sky_offsets",
+]
 
 SCHEMA_VERSION = 1
 

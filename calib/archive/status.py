@@ -20,8 +20,16 @@ def status_rows(archive: Archive) -> list[Row]:
     rows: dict[tuple[str, str], Row] = {}
 
     def row(night: str, band: str) -> Row:
-        fresh = {"night": night, "band": band, "darks": {}, "flat": None, "flat_cause": "", "scans": 0,
-                 "sky_offsets": {}, "alerts": []}
+        fresh: Row = {
+            "night": night,
+            "band": band,
+            "darks": {},
+            "flat": None,
+            "flat_cause": "",
+            "scans": 0,
+            "sky_offsets": {},
+            "alerts": [],
+        }
         return rows.setdefault((night, band), fresh)
 
     d, f, s, a = schema.darks, schema.flats, schema.sky_offsets, schema.alerts

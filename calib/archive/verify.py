@@ -1,4 +1,4 @@
-"""Is the archive what it says it is?"""
+"""Find out whether the archive is what it says it is."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def _rows_without_product(archive: Archive, known: set[str]) -> list[str]:
     from calib.archive.products import canonical_path, dark_path, responsivity_path, sky_offsets_path
 
     d, f, s = schema.darks, schema.flats, schema.scans
-    wanted = [dark_path(r["night"], r["band"], r["read"]) for r in archive.rows(sa.select(d.c.night, d.c.band, d.c.read))]
+    wanted = [
+        dark_path(r["night"], r["band"], r["read"]) for r in archive.rows(sa.select(d.c.night, d.c.band, d.c.read))
+    ]
     for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.key, f.c.canonical_key)):
         wanted += [responsivity_path(r["night"], r["band"])] if r["key"] else []
         wanted += [canonical_path(r["night"], r["band"])] if r["canonical_key"] else []

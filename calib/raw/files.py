@@ -17,6 +17,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 # Greatest size of a decompressed file: a guard against a small file that unfolds without end.
 _MAX_BYTES = 8 * 2**30
+_PIECE_BYTES = 2**18
 
 _SHOWN_CHARACTERS = 60
 
@@ -101,17 +102,20 @@ def decompressed(content: bytes) -> tuple[bytes, int]:
     """
     if content[:2] != _GZIP_MAGIC:
         return content, 0
-    members: list[bytes] = []
-    rest, room = content, _MAX_BYTES
-    while rest[:2] == _GZIP_MAGIC:
-        unpacker = zlib.decompressobj(wbits=31)
-        member = unpacker.decompress(rest, room)
-        if not unpacker.eof:
-            if len(member) >= room:
+    view, at, room = memoryview(content), 0, _MAX_BYTES
+    pieces: list[bytes] = []
+    while view[at : at + 2] == _GZIP_MAGIC:
+        member = zlib.decompressobj(wbits=31)
+        # In pieces, because what follows a member is handed back as a copy, and there may be many members.
+        while not member.eof and at < len(view):
+            packed = view[at : at + _PIECE_BYTES]
+            pieces.append(member.decompress(packed))
+            at += len(packed)
+            room -= len(pieces[-1])
+            if room < 0:
                 raise Refusal(f"unpacks to more than {_MAX_BYTES // 2**30} GiB")
+        if not member.eof:
             raise EOFError
-        members.append(member)
-        room = max(room - len(member), 1)
-        rest = unpacker.unused_data
-    # Zero bytes after the last member are padding of tapes and are nothing to speak of.
-    return b"".join(members), len(rest.lstrip(b"\0"))
+        at -= len(member.unused_data)
+    # Zero bytes after the last member are the padding of tapes and nothing to speak of.
+    return b"".join(pieces), len(bytes(view[at:]).lstrip(b"\0"))

@@ -113,8 +113,8 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
             ra, dec = sky_position(found, (profile.layout.ra_card, profile.layout.dec_card))
             start = np.nan if header_says.start_mjd is None else header_says.start_mjd
             time_mjd, ra_deg, dec_deg = np.full(n, start), np.full(n, ra), np.full(n, dec)
-        return RawFrames(raw, time_mjd, ra_deg, dec_deg, digest, tuple(notes))
-    raise AssertionError  # pragma: no cover  # `refusing` never swallows an exception
+        frames = RawFrames(raw, time_mjd, ra_deg, dec_deg, digest, tuple(notes))
+    return frames
 
 
 def _notes(last: Hdu, size: int, beyond_gzip: int) -> list[str]:

@@ -24,7 +24,7 @@ BLOCK = 2880
 # A header of a thousand blocks has 36,000 cards; beyond that the END card is missing and the file is noise.
 _MAX_HEADER_BLOCKS = 1000
 
-# A keyword with its value indicator, the continuation of a long text, or a keyword of the HIERARCH convention.
+# A keyword with its value indicator, the continuation of a long text, or a keyword by the HIERARCH rules.
 _VALUED = re.compile(r"(?=.{8}= )[A-Za-z0-9_-]+ *= |CONTINUE  |HIERARCH .*=")
 _TO_PRINTABLE = bytes(b if 32 <= b < 127 else ord("?") for b in range(256))
 
@@ -163,7 +163,7 @@ def _read_header(stream: BinaryIO, first: bytes) -> tuple[fits.Header, int]:
 
 
 def _parsed(content: bytes) -> fits.Header:
-    """Return the header with the cards that carry a value; the library complains of others as it meets them."""
+    """Return the header of the cards that carry a value; of others the library would complain."""
     text = content.translate(_TO_PRINTABLE).decode("ascii")
     cards = (text[k : k + 80] for k in range(0, len(text), 80))
     return fits.Header.fromstring("".join(c.ljust(80) for c in cards if _VALUED.match(c)))

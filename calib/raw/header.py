@@ -103,8 +103,8 @@ def identify(path: Path | str, profile: Profile) -> Identity:
                 if size is None and enough(hdus, profile):
                     break
             found = pick(hdus, profile, partial=size is None)
-        return identity(path, found, profile)
-    raise AssertionError  # pragma: no cover  # `refusing` never swallows an exception
+        one = identity(path, found, profile)
+    return one
 
 
 def identity(path: Path, found: RawFile, profile: Profile) -> Identity:

@@ -36,9 +36,7 @@ def night_of(time: datetime, utc_offset_hours: float) -> str:
     return (time + timedelta(hours=utc_offset_hours - 12)).date().isoformat()
 
 
-def start_time(
-    value_of: Callable[[str], Any], rules: tuple[TimeRule, ...], *, optional: bool
-) -> datetime | None:
+def start_time(value_of: Callable[[str], Any], rules: tuple[TimeRule, ...], *, optional: bool) -> datetime | None:
     """Return the start (UTC, naive) by the first rule that yields one.
 
     Parameters
@@ -62,9 +60,7 @@ def start_time(
             values = [value_of(name) for name in names]
             if any(value is None for value in values):
                 continue
-            start = (
-                _from_mjd(names[0], values[0]) if rule.mjd else _from_text(names, [str(v) for v in values])
-            )
+            start = _from_mjd(names[0], values[0]) if rule.mjd else _from_text(names, [str(v) for v in values])
             if plausible_mjd(mjd(start)):
                 return start
             raise Refusal(f"{names[0]} {quoted(values[0])} is not between 1900 and 2099")

@@ -259,9 +259,7 @@ class SimulatedNight:
         detector = self.detector(band)
         rng = self._stream(band, obstype, scan or 0, "noise")
         flicker = self._stream(band, obstype, scan or 0, "flicker")
-        dark_series_dn = {
-            (pixel.y, pixel.x): pixel.levels_dn(scene.n_frames, flicker) for pixel in detector.flickers
-        }
+        dark_series_dn = {(pixel.y, pixel.x): pixel.levels_dn(scene.n_frames, flicker) for pixel in detector.flickers}
         r1, r2 = expose(scene, detector, CAMERA[band].gain_e_per_dn, dark_series_dn, rng)
         degrees = (origin_px - origin_px[0]) * (PIXEL_ARCSEC / 3600.0)
         ra_deg, dec_deg = self._stream(obstype, scan or 0, "field").uniform((0.0, -30.0), (360.0, 25.0))

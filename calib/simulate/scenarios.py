@@ -60,9 +60,7 @@ def survey(nights: int = 30, start: str = "1999-05-01", seed: int = 7, **options
     plan.tell(CloudGradient(night=plan.place(8), percent=3.5))
     plan.tell(CloudGradient(night=last, bands=("H",), percent=2.3))
     plan.tell(ArraySwap(night=plan.place(22), bands=("Ks",)))
-    plan.tell(
-        SlowDrift(night=plan.place(6), bands=("J",), percent_per_night=min(max(2.4 / drift_days, 0.05), 0.3))
-    )
+    plan.tell(SlowDrift(night=plan.place(6), bands=("J",), percent_per_night=min(max(2.4 / drift_days, 0.05), 0.3)))
     mended = max(plan.place(15), plan.place(12))
     plan.tell(QuadrantStep(night=plan.place(12), last_night=mended, bands=("H",), percent=3.0))
     plan.tell(BistablePixel(night=plan.place(5), bands=("J",)))
@@ -201,7 +199,4 @@ SCENARIOS: Mapping[str, Callable[..., Survey]] = MappingProxyType(
 
 def describe_scenarios() -> dict[str, str]:
     """One sentence on each scenario, by name."""
-    return {
-        name: " ".join((builder.__doc__ or "").replace("`", "").split())
-        for name, builder in SCENARIOS.items()
-    }
+    return {name: " ".join((builder.__doc__ or "").replace("`", "").split()) for name, builder in SCENARIOS.items()}

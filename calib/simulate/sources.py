@@ -165,10 +165,7 @@ class Extended:
         minor_px = np.float32(self.scale_px * self.axis_ratio)
         x = (axis + np.float32(origin_px[1] - self.x_px))[None, :] / minor_px
         square = x * x + y * y
-        if self.profile == "exponential":
-            shape = np.exp(-np.sqrt(square))
-        else:
-            shape = (1.0 + square) ** np.float32(-1.25)
+        shape = np.exp(-np.sqrt(square)) if self.profile == "exponential" else (1.0 + square) ** np.float32(-1.25)
         image: FloatImage = (np.float32(self.peak_dn) * shape).astype(np.float32)
         return image
 

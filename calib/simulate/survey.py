@@ -93,9 +93,7 @@ class Survey:
     def faults_of(self, ordinal: int, band: str) -> tuple[Fault, ...]:
         """Return what acts on a band on a night, in order of time; old arrays took theirs with them."""
         scans = self.n_scans(ordinal)
-        acting = [
-            fault for fault in self.faults if fault.acts_on(ordinal, band) and fault.on_any_scan_of(scans)
-        ]
+        acting = [fault for fault in self.faults if fault.acts_on(ordinal, band) and fault.on_any_scan_of(scans)]
         swaps = [fault.night for fault in acting if isinstance(fault, ArraySwap)]
         if not swaps:
             return tuple(acting)

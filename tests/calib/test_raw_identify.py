@@ -133,7 +133,11 @@ def test_time_from_two_cards_or_as_mjd_and_the_next_rule_serves_where_one_fails(
     # The form of the standard before 1998.
     assert identify(file.card("DATE-OBS", "13/04/99").write(path), KECK).night == "1999-04-12"
     rounded = file.card("MJD-OBS", 55664.25)
-    for faulty in (rounded.card("UTC", ABSENT), rounded.card("UTC", "5 am"), rounded.card("DATE-OBS", "2011")):
+    for faulty in (
+        rounded.card("UTC", ABSENT),
+        rounded.card("UTC", "5 am"),
+        rounded.card("DATE-OBS", "2011"),
+    ):
         assert identify(faulty.write(path), KECK).start_iso == "2011-04-13T06:00:00.000"
     refused(file.card("UTC", "5 am").write(path), KECK, "DATE-OBS + UTC '2011-04-13 5 am' is not a date and time")
     refused(file.card("UTC", ABSENT).write(path), KECK, "no start time (DATE-OBS + UTC or MJD-OBS)")
@@ -262,9 +266,7 @@ def test_control_characters_in_a_header_are_harmless(tmp_path):
     replaced(path, b"ABCDE", b"A\x1b[\x00\xff")
     refused(path, SURVEY, "unknown OBSTYPE 'A?[??'")
     odd = edited("2mass", ('scan_number = ["SCANNO"]', 'scan_number = ["NOTE"]'))
-    refused(
-        CubeFile().card("NOTE", "<b>x</b>").write(path), odd, "NOTE '<b>x</b>' is not a whole number"
-    )
+    refused(CubeFile().card("NOTE", "<b>x</b>").write(path), odd, "NOTE '<b>x</b>' is not a whole number")
 
 
 def test_a_card_that_cannot_be_read_matters_only_if_it_is_needed(tmp_path):
@@ -293,11 +295,9 @@ def test_frames_of_another_shape_or_number_are_refused_naming_both(tmp_path):
 
 
 def test_a_cube_without_frames_is_refused(tmp_path):
-    path = CubeFile(n=1).plain().write(tmp_path / "a.fits")
-    for _ in range(2):
-        replaced(path, b"NAXIS3  =                    1", b"NAXIS3  =                    0")
-    with pytest.raises(RawFileError, match="R1 has no frames|no extension"):
-        identify(path, SURVEY)
+    nothing = np.zeros((0, *SHAPE), np.uint16)
+    path = CubeFile(n=0).cube("R1", nothing).cube("R2", nothing).write(tmp_path / "a.fits")
+    refused(path, SURVEY, "R1 has no frames")
 
 
 def test_a_2d_image_in_a_cube_extension_is_one_frame(tmp_path):
@@ -314,7 +314,10 @@ def test_a_2d_image_in_a_cube_extension_is_one_frame(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\n", "not a FITS file"),
         (b"SIMPLE  =                    T", "truncated: the file ends within a header"),
         (b"SIMPLE  =                    T".ljust(2880), "truncated: the file ends within a header"),
-        (b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), "not a valid FITS file: no card BITPIX"),
+        (
+            b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800),
+            "not a valid FITS file: no card BITPIX",
+        ),
     ],
 )
 def test_what_is_no_fits_file_is_told_plainly(tmp_path, content, reason):
@@ -329,11 +332,23 @@ def test_what_is_no_fits_file_is_told_plainly(tmp_path, content, reason):
     ("old", "new", "reason"),
     [
         (b"BITPIX  =                   16", b"BITPIX  =                   17", "BITPIX is 17"),
-        (b"BITPIX  =                   16", b"BITPIX  =                  1.6", "BITPIX '1.6' is not a whole number"),
-        (b"NAXIS3  =                    3", b"NAXIS3  =                   -3", "an axis has a negative length"),
+        (
+            b"BITPIX  =                   16",
+            b"BITPIX  =                  1.6",
+            "BITPIX '1.6' is not a whole number",
+        ),
+        (
+            b"NAXIS3  =                    3",
+            b"NAXIS3  =                   -3",
+            "an axis has a negative length",
+        ),
         (b"NAXIS   =                    3", b"NAXIS   =                 3000", "NAXIS is 3000"),
         (b"NAXIS   =                    3", b"NAXIS   =                    4", "no card NAXIS4"),
-        (b"PCOUNT  =                    0", b"PCOUNT  =                   -1", "PCOUNT or GCOUNT is not a whole number"),
+        (
+            b"PCOUNT  =                    0",
+            b"PCOUNT  =                   -1",
+            "PCOUNT or GCOUNT is not a whole number",
+        ),
     ],
 )
 def test_headers_that_contradict_themselves_are_refused(tmp_path, old, new, reason):
@@ -375,7 +390,7 @@ def test_of_gzip_no_more_is_unpacked_than_needed(tmp_path):
     path.write_bytes(content[:40])
     refused(path, SURVEY, "truncated: the compressed data end too early")
     path.write_bytes(content[:60] + bytes(40) + content[100:])
-    with pytest.raises(RawFileError, match=r"damaged: the compressed data cannot be unpacked|not a"):
+    with pytest.raises(RawFileError, match=r"damaged: the compressed data cannot be unpacked"):
         identify(path, SURVEY)
 
 

@@ -88,9 +88,7 @@ def test_noise_has_exactly_the_variance_of_read_noise_and_photons(read, share):
     own = detector.noise_dn if read == "R2-R1" else detector.r1_noise_dn
     steps = 1 / 6 if read == "R2-R1" else 1 / 12
     measured = difference(twilight)[frame] if read == "R2-R1" else twilight.r1[frame]
-    pull = (measured - twilight.expected_dn(read, frame)) / np.sqrt(
-        own**2 + light / CAMERA["H"].gain_e_per_dn + steps
-    )
+    pull = (measured - twilight.expected_dn(read, frame)) / np.sqrt(own**2 + light / CAMERA["H"].gain_e_per_dn + steps)
     # Stars bright enough to bend the response do not count.
     linear = twilight.expected_dn("R2", frame) < 42_000
     assert np.mean(pull[linear] ** 2) == pytest.approx(1.0, abs=0.03)

@@ -101,9 +101,7 @@ def test_every_fault_is_covered_and_frozen():
 
 
 def test_a_fault_can_be_mended_and_come_again():
-    survey = SMALL.with_fault(
-        QuadrantStep(night=1, last_night=2, bands=("J",)), UniformCloud(night=1, last_night=2)
-    )
+    survey = SMALL.with_fault(QuadrantStep(night=1, last_night=2, bands=("J",)), UniformCloud(night=1, last_night=2))
     assert [len(survey.faults_of(night, "J")) for night in range(4)] == [0, 2, 2, 0]
 
 
@@ -118,10 +116,7 @@ def test_impossible_faults_are_refused():
 
 
 def responsivity_ratio(fault, ordinal=3, band="H"):
-    return (
-        FULL.with_fault(fault).detector(ordinal, band).responsivity
-        / FULL.detector(ordinal, band).responsivity
-    )
+    return FULL.with_fault(fault).detector(ordinal, band).responsivity / FULL.detector(ordinal, band).responsivity
 
 
 def twilight_ratio(fault, frame):
@@ -275,9 +270,7 @@ def test_array_swap_brings_another_array_and_takes_the_old_faults_away():
     assert [survey.period(night, "H") for night in range(6)] == [0] * 6
     old, new = survey.detector(2, "Ks"), survey.detector(3, "Ks")
     good = old.good & new.good
-    assert (
-        abs(np.corrcoef(old.dark_dn[good] - np.median(old.dark_dn, 1).mean(), new.dark_dn[good])[0, 1]) < 0.99
-    )
+    assert abs(np.corrcoef(old.dark_dn[good] - np.median(old.dark_dn, 1).mean(), new.dark_dn[good])[0, 1]) < 0.99
     assert np.std((new.responsivity / old.responsivity)[good]) > 0.03
     assert np.mean(old.good != new.good) > 0.005
     kinds = [fault.kind for fault in survey.faults_of(5, "Ks")]

@@ -96,9 +96,7 @@ def test_a_survey_is_written_with_its_truth(tmp_path):
         Latents(night=0, frame=1),
     )
     said = []
-    record = write_survey(
-        survey, tmp_path, progress=lambda done, total, what: said.append((done, total, what))
-    )
+    record = write_survey(survey, tmp_path, progress=lambda done, total, what: said.append((done, total, what)))
     assert record == tmp_path / "truth" / "truth.json"
     truth = json.loads(record.read_text())
     assert [night["night"] for night in truth["nights"]] == ["1999-05-01", "1999-05-02"]

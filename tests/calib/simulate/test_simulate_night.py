@@ -108,9 +108,7 @@ def test_calibrating_a_scan_with_the_truth_gives_the_scene():
     scan = SURVEY.night(1).scan("H", 1)
     truth, detector = scan.truth, scan.detector
     for frame in (0, 100, 275):
-        measured = (
-            scan.r2[frame].astype(np.float32) - scan.r1[frame] - detector.dark_dn
-        ) / detector.responsivity
+        measured = (scan.r2[frame].astype(np.float32) - scan.r1[frame] - detector.dark_dn) / detector.responsivity
         residual = (measured - truth.pattern_dn(frame) - truth.scene_dn(frame))[detector.good]
         assert abs(np.median(residual)) < 0.3
         low, high = np.percentile(residual, (15.9, 84.1))
@@ -160,9 +158,7 @@ def test_responsivity_is_normalised_and_has_structure_and_bad_pixels(band):
     truth = SURVEY.night(0).truth(band)
     good = truth.responsivity[truth.good]
     assert np.median(good) == pytest.approx(1.0, abs=2e-7)
-    cells = np.median(
-        truth.responsivity.reshape(8, 32, 8, 32).transpose(0, 2, 1, 3).reshape(8, 8, -1), axis=-1
-    )
+    cells = np.median(truth.responsivity.reshape(8, 32, 8, 32).transpose(0, 2, 1, 3).reshape(8, 8, -1), axis=-1)
     assert 0.02 < np.std(cells) < 0.08
     fine = truth.responsivity[:, 1:] - truth.responsivity[:, :-1]
     assert np.subtract(*np.percentile(fine, (84.1, 15.9))) / 2 / np.sqrt(2) == pytest.approx(0.03, rel=0.1)
