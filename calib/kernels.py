@@ -10,6 +10,8 @@ on tiles of neighbouring pixels: a compare-exchange is then ``min``/``max`` on w
 from __future__ import annotations
 
 import functools
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +29,15 @@ __all__ = [
 ]
 
 TILE = 512
-_options = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+
+def _can_cache() -> bool:
+    """Return whether compiled code can be kept on disk; a service user may own no writable folder."""
+    folders = [os.environ.get("NUMBA_CACHE_DIR"), Path(__file__).parent / "__pycache__", Path.home()]
+    return any(folder and os.access(folder, os.W_OK) for folder in folders)
+
+
+_options = {"cache": _can_cache(), "nogil": True, "error_model": "numpy"}
 
 F4 = NDArray[np.float32]
 
@@ -413,15 +423,18 @@ def _robust_slope(  # type: ignore[no-untyped-def]
             continue
         # Tukey's resistant line through the medians of the outer thirds: outliers cannot drag it along.
         third = m // 3 if m >= 9 else m // 2
-        for k in range(third):
-            scratch[k] = y[k]
-        y_low = _small_median(scratch, third)
-        for k in range(third):
-            scratch[k] = y[m - third + k]
-        y_high = _small_median(scratch, third)
         x_low = 0.5 * (x[(third - 1) // 2] + x[third // 2])
         x_high = 0.5 * (x[m - third + (third - 1) // 2] + x[m - third + third // 2])
-        b = (y_high - y_low) / (x_high - x_low) if x_high > x_low else 1.0
+        b = 1.0
+        # Twice, of the residuals: ranks within a third must tell outliers, not the illumination.
+        for _ in range(2 if x_high > x_low else 0):
+            for k in range(third):
+                scratch[k] = y[k] - b * x[k]
+            r_low = _small_median(scratch, third)
+            for k in range(third):
+                scratch[k] = y[m - third + k] - b * x[m - third + k]
+            r_high = _small_median(scratch, third)
+            b += (r_high - r_low) / (x_high - x_low)
         for k in range(m):
             scratch[k] = y[k] - b * x[k]
         a = _small_median(scratch, m)

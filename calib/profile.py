@@ -315,6 +315,9 @@ def _cross_faults(data: dict[str, Any]) -> list[str]:
     for key, names in (("bands", bands), ("reads", reads)):
         bad = [name for name in names if not _NAME.fullmatch(name)]
         faults += [f"{key}: {name!r} is no name of at most 20 letters, digits and +-._" for name in bad]
+        # In a table of limits such a name would be read as something else.
+        taken = {"min", "max", *(reads if key == "bands" else ())}
+        faults += [f"{key}: {name!r} already has another meaning" for name in names if name in taken]
     per_band = {"detector.gain_e_per_dn": _table(data, "detector", "gain_e_per_dn")}
     per_band["header.band.values"] = _table(data, "header", "band", "values")
     for name in reads:

@@ -266,6 +266,7 @@ class _Run:
         self.progress(done, total, f"{what}: deviations")
         update_references(self.archive, self.profile, standards)
         update_alerts(self.archive, self.profile, standards, standing)
+        self.archive.announce()
         self.progress(done + len(nights), total, what)
 
     def _with_others(

@@ -153,6 +153,16 @@ class Archive:
         found = self.value(sa.select(schema.profiles.c.content).where(schema.profiles.c.hash == current))
         return Profile.model_validate(found)
 
+    def revision(self) -> int:
+        """Return a number that grows whenever readers should look again."""
+        return int(self.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "revision")) or 0)
+
+    def announce(self) -> None:
+        """Tell readers that what they show may have changed; called where rows and products agree."""
+        with self.begin() as connection:
+            row = {"name": "revision", "value": str(self.revision() + 1)}
+            upsert(connection, schema.meta, [row])
+
     def close(self) -> None:
         """Release the database's connections."""
         self.engine.dispose()

@@ -72,8 +72,9 @@ def decide(
     }
     _validate(archive, row)
     with archive.begin() as connection:
-        result = connection.execute(sa.insert(schema.decisions).values(**row))
-        return int(result.inserted_primary_key[0])
+        number = int(connection.execute(sa.insert(schema.decisions).values(**row)).inserted_primary_key[0])
+    archive.announce()
+    return number
 
 
 def _validate(archive: Archive, row: dict[str, Any]) -> None:

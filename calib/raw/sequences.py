@@ -152,9 +152,10 @@ def group_sequences(identities: Iterable[Identity], profile: Profile) -> list[Se
     return sorted(sequences, key=place)
 
 
-def _by_time(one: Identity) -> tuple[float, str]:
-    # The path settles ties, so that equal times do not leave the order to chance.
-    return (one.start_mjd if one.start_mjd is not None else float("inf")), str(one.path)
+def _by_time(one: Identity) -> tuple[float, str, tuple[str, ...], int]:
+    # What follows the time settles ties, so that equal times do not leave the order to chance.
+    start = one.start_mjd if one.start_mjd is not None else float("inf")
+    return start, str(one.path), one.group, one.mtime_ns
 
 
 def _runs(pool: list[Identity], profile: Profile) -> list[list[Identity]]:

@@ -144,6 +144,8 @@ def test_every_fault_is_told_at_once_with_its_key():
             "shape = [0, 256]",
             "detector.shape: two positive whole numbers are needed (given: [0, 256])",
         ),
+        ('bands = ["J", "H", "Ks"]', 'bands = ["J", "H", "R1"]', "bands: 'R1' already has another meaning"),
+        ('bands = ["J", "H", "Ks"]', 'bands = ["J", "H", "max"]', "bands: 'max' already has another meaning"),
         ("J = 8.0", "J = 0", "detector.gain_e_per_dn.J: must be greater than 0 (given: 0)"),
         ("J = 8.0", "J = 8.0, Z = 1", "detector.gain_e_per_dn.Z: no such band"),
         ('kind = "cube"', 'kind = "cubes"', "layout: input tag 'cubes' found using"),

@@ -394,6 +394,14 @@ def test_of_gzip_no_more_is_unpacked_than_needed(tmp_path):
         identify(path, SURVEY)
 
 
+def test_a_unit_cut_before_the_one_that_counts_is_seen_in_gzip_too(tmp_path):
+    profile = edited("nirc2", ("extension = 0 ", 'extension = "SCI" '))
+    path = FrameFile(data=np.ones((64, 64))).write(tmp_path / "a.fits")
+    path.write_bytes(path.read_bytes()[: 2880 * 3])
+    for file in (path, gzipped(path)):
+        refused(file, profile, "truncated: primary HDU holds 5760 of 32768 bytes")
+
+
 def test_content_decides_not_the_name(tmp_path):
     packed = gzipped(CubeFile().write(tmp_path / "a.fits")).rename(tmp_path / "b.fits")
     assert identify(packed, SURVEY).obs_type == "scan"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_builder import CubeFile, edited
 
@@ -210,6 +210,7 @@ IDENTITIES = st.lists(
 )
 
 
+@settings(max_examples=300, deadline=None)
 @given(IDENTITIES, st.randoms())
 def test_the_order_of_the_files_does_not_matter(identities, random):
     expected = group_sequences(identities, KECK)

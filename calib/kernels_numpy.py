@@ -1,0 +1,177 @@
+"""The kernels of `calib.kernels` in plain NumPy, one pixel after the other.
+
+They state what each kernel computes, in double precision and without any trick, and serve the tests as the
+definition. Nothing else uses them: they are a few hundred times slower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.kernels import ClippedMean, SlopeFit, TrimmedMean
+
+__all__ = ["clipped_mean", "form_read", "robust_slope", "trimmed_mean"]
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+Kept = NDArray[np.bool_]
+
+# σ / MAD of a Gaussian.
+SIGMA_PER_MAD = 1.4826022185056018
+
+
+def trimmed_mean(frames: F4, levels: F8, alpha: float) -> TrimmedMean:
+    """α-trimmed mean over frames, each frame's level removed first; see `calib.kernels.trimmed_mean`."""
+    n_pixels = frames.shape[1]
+    mean, error, low_mean = (np.full(n_pixels, np.nan, np.float32) for _ in range(3))
+    n_samples = np.zeros(n_pixels, np.int32)
+    for i in range(n_pixels):
+        valid = np.isfinite(frames[:, i]) & np.isfinite(levels)
+        samples = np.sort(frames[valid, i].astype(float) - levels[valid])
+        n = n_samples[i] = len(samples)
+        if n == 0:
+            continue
+        cut = int(alpha * n)
+        kept = samples[cut : n - cut]
+        mean[i] = kept.mean()
+        low_mean[i] = kept[: (len(kept) + 1) // 2].mean()
+        if n > 1:
+            winsorised = np.clip(samples, kept[0], kept[-1])
+            error[i] = winsorised.std(ddof=1) / np.sqrt(n) * n / len(kept)
+    return TrimmedMean(mean, error, n_samples, low_mean)
+
+
+def clipped_mean(frames: F4, kappa: float) -> ClippedMean:
+    """Mean and scatter over frames, outliers rejected about the median; see `calib.kernels.clipped_mean`."""
+    n_pixels = frames.shape[1]
+    mean, scatter = (np.full(n_pixels, np.nan, np.float32) for _ in range(2))
+    n_samples, clipped = (np.zeros(n_pixels, np.int32) for _ in range(2))
+    for i in range(n_pixels):
+        samples = frames[np.isfinite(frames[:, i]), i].astype(float)
+        kept = samples
+        while len(kept):
+            distance = np.abs(kept - np.median(kept))
+            near = distance <= kappa * SIGMA_PER_MAD * np.median(distance)
+            if near.all():
+                break
+            kept = kept[near]
+        n_samples[i], clipped[i] = len(kept), len(samples) - len(kept)
+        if len(kept) > 0:
+            mean[i] = kept.mean()
+        if len(kept) > 1:
+            scatter[i] = kept.std(ddof=1)
+    return ClippedMean(mean, scatter, n_samples, clipped)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A weighted line: constant and slope, sum of weights, weighted mean of x, and sum of w (x − x̄)²."""
+
+    a: float
+    b: float
+    s_w: float
+    x_mean: float
+    s_xx: float
+
+    def __call__(self, x: F8) -> F8:
+        return self.a + self.b * x
+
+
+def _weighted_line(x: F8, y: F8, w: F8) -> _Line:
+    x_mean, y_mean = np.average(x, weights=w), np.average(y, weights=w)
+    s_xx = np.sum(w * (x - x_mean) ** 2)
+    b = np.sum(w * (x - x_mean) * (y - y_mean)) / s_xx
+    return _Line(y_mean - b * x_mean, b, w.sum(), x_mean, s_xx)
+
+
+def _resistant_line(x: F8, y: F8) -> _Line:
+    """Return Tukey's line through the medians of the outer thirds (halves of fewer than nine); x is sorted."""
+    n = len(x)
+    part = n // 3 if n >= 9 else n // 2
+    x_low, x_high = np.median(x[:part]), np.median(x[n - part :])
+    y_low, y_high = np.median(y[:part]), np.median(y[n - part :])
+    b = (y_high - y_low) / (x_high - x_low) if x_high > x_low else 1.0
+    return _Line(float(np.median(y - b * x)), float(b), np.nan, np.nan, np.nan)
+
+
+def _robust_line(
+    x: F8, y: F8, read_variance: float, gain: float, kappa: float, iterations: int
+) -> tuple[_Line, F8, Kept]:
+    """Return the line, the weights of all samples and which of them were kept; x is sorted."""
+
+    def weights(line: _Line) -> F8:
+        return np.asarray(1.0 / (read_variance + np.maximum(line(x), 0.0) / gain), float)
+
+    line = _resistant_line(x, y)
+    w = weights(line)
+    pull = np.abs(y - line(x)) * np.sqrt(w)
+    # Light that was itself unsteady scatters more than the noise model says.
+    widened = 1.0 if np.mean(pull < 2.5) >= 0.75 else max(1.0, 1.4826 * float(np.median(pull)))
+    keep = np.ones(len(x), bool)
+    for round_ in range(iterations):
+        before = keep
+        keep = np.abs(y - line(x)) * np.sqrt(w) <= kappa * widened
+        stable = np.array_equal(keep, before)
+        if keep.sum() < 4:
+            keep = np.ones(len(x), bool)
+        line = _weighted_line(x[keep], y[keep], w[keep])
+        w = weights(line)
+        if stable and round_ > 0:
+            break
+    return _weighted_line(x[keep], y[keep], w[keep]), w, keep
+
+
+def robust_slope(
+    frames: F4, levels: F8, read_variance: F4, gain: float, *, kappa: float, iterations: int
+) -> tuple[SlopeFit, NDArray[np.bool_]]:
+    """Fit I_k = a + b·L_k per pixel, outlying samples rejected; see `calib.kernels.robust_slope`."""
+    n_pixels = frames.shape[1]
+    a, b, a_error, b_error, chi2, curve, curve_error = (np.full(n_pixels, np.nan, np.float32) for _ in range(7))
+    count = np.zeros(n_pixels, np.int32)
+    rejected = np.zeros(frames.shape, bool)
+    order = np.argsort(levels, kind="stable")
+    for i in range(n_pixels):
+        rows = order[np.isfinite(frames[order, i])]
+        x, y = np.asarray(levels, float)[rows], frames[rows, i].astype(float)
+        count[i] = len(x)
+        if len(x) < 4 or x[-1] == x[0]:
+            continue
+        line, w, keep = _robust_line(x, y, float(read_variance[i]), gain, kappa, iterations)
+        rejected[rows[~keep], i] = True
+        x, y, w = x[keep], y[keep], w[keep]
+        count[i] = len(x)
+        residual = y - line(x)
+        a[i], b[i] = line.a, line.b
+        a_error[i] = np.sqrt(1.0 / line.s_w + line.x_mean**2 / line.s_xx)
+        b_error[i] = np.sqrt(1.0 / line.s_xx)
+        chi2[i] = np.sum(w * residual**2) / (len(x) - 2)
+        # (x − x̄)² made orthogonal to constant and line under the same weights.
+        d = x - line.x_mean
+        q = d**2 - line.s_xx / line.s_w - np.sum(w * d**3) / line.s_xx * d
+        s_qq = np.sum(w * q**2)
+        if s_qq > 0:
+            curve[i] = np.sum(w * q * residual) / s_qq
+            curve_error[i] = np.sqrt(1.0 / s_qq)
+    return SlopeFit(a, b, a_error, b_error, chi2, count, curve, curve_error), rejected
+
+
+def form_read(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    out: F4 | None = None,
+) -> F4:
+    """Form a read and calibrate it, saturated samples NaN; see `calib.kernels.form_read`."""
+    signal = plus.astype(float) if minus is None else plus.astype(float) - minus.astype(float)
+    formed = np.where(plus < saturation_dn, signal * scale + offset, np.nan).astype(np.float32)
+    if out is None:
+        return formed
+    out[:] = formed
+    return out
