@@ -20,22 +20,22 @@ _archive_option = click.option(
 )
 
 
-class _Group(click.Group):
+class CommandGroup(click.Group):
     """A group whose errors are one sentence on standard error and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except CalibError as error:
-            click.echo(f"calib: {error}", err=True)
+            click.echo(f"{ctx.info_name}: {error}", err=True)
             ctx.exit(1)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"calib: {where}{error.strerror or error}", err=True)
+            click.echo(f"{ctx.info_name}: {where}{error.strerror or error}", err=True)
             ctx.exit(1)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="calib")
 def main() -> None:
     """Calibrate the nights of a near-infrared camera and judge what came out."""

@@ -288,7 +288,7 @@ class Standards:
             verdict = Verdict("rejected", "no usable dark", ())
         members = tuple(m for m in s.members if rows[m]["key"])
         keys = [rows[m]["key"] for m in members]
-        canonical_key = combine_key("canonical", *keys) if keys else None
+        canonical_key = combine_key("canonical", s.night, *keys) if keys else None
         update = {
             "status": verdict.status,
             "cause": verdict.cause,

@@ -233,9 +233,7 @@ class _Run:
     def _bring_up_to_date(self, pending: list[str], *, everything: bool) -> None:
         nights = set(pending)
         if everything or self._lacks_frames():
-            f = schema.files
-            query = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
-            nights |= {r["night"] for r in self.archive.rows(query)}
+            nights |= self._all_nights()
         ordered = sorted(nights)
         done = 0
         # Small stretches first, so that the page has something to show; longer ones then, so that settling the
@@ -245,6 +243,14 @@ class _Run:
             done += len(stretch)
         if not ordered:
             self._stretch([], 0, 0)
+
+    def _all_nights(self, *, read: bool = False) -> set[str]:
+        """Return the nights of all raw files, or of those that were read already."""
+        f = schema.files
+        query = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
+        if read:
+            query = query.where(f.c.status == "used")
+        return {r["night"] for r in self.archive.rows(query)}
 
     def _stretch(self, nights: Ordered[str], done: int, total: int) -> None:
         what = f"{nights[0]} … {nights[-1]}" if nights else "verdicts"
@@ -275,11 +281,9 @@ class _Run:
         """Return the sequences of the stretch and of every night that a changed standard may concern."""
         if not changed:
             return sequences
-        # A standard serves its own night and the later ones that have none: look at all nights that are calibrated.
-        s, f = schema.scans, schema.flats
-        calibrated = {r["night"] for r in self.archive.rows(sa.select(s.c.night).distinct())}
-        calibrated |= {r["night"] for r in self.archive.rows(sa.select(f.c.night).distinct())}
-        return sequences_of(self.archive, self.profile, calibrated | set(nights))
+        # A standard serves its own night and others that have none: look at all nights that were read, also at those
+        # of which nothing could be made so far.
+        return sequences_of(self.archive, self.profile, self._all_nights(read=True) | set(nights))
 
     def _dark_jobs(self, sequences: dict[Sequence, list[Row]]) -> Iterator[Job]:
         d = schema.darks

@@ -26,7 +26,12 @@ class State:
         return self.dark if dark else self.light
 
 
-_BLUE, _AMBER, _RED, _GREY = ("#0063a3", "#5ab4f0"), ("#9a6700", "#f0b440"), ("#b8430a", "#ff8a4c"), ("#5f6670", "#9aa4b0")
+_BLUE, _AMBER, _RED, _GREY = (
+    ("#0063a3", "#5ab4f0"),
+    ("#9a6700", "#f0b440"),
+    ("#b8430a", "#ff8a4c"),
+    ("#5f6670", "#9aa4b0"),
+)
 
 STATES: dict[str, State] = {
     s.name: s

@@ -124,7 +124,8 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
             told.append(f"{k} differs")
             continue
         one, other = a[k], b[k]
-        told.append(f"{k}: {[r for r in one if r not in other][:2]} against {[r for r in other if r not in one][:2]}")
+        pair = [str([r for r in a if r not in b][:2])[:600] for a, b in ((one, other), (other, one))]
+        told.append(f"{k}: {pair[0]} against {pair[1]}")
     return told
 
 

@@ -94,7 +94,7 @@ def test_trimmed_mean_is_its_twin_around_the_edges_of_a_tile(n_frames, n_pixels,
 
 @pytest.mark.parametrize("n_frames", [*range(1, 13), 41, 42, 63, 64, 65, 80])
 def test_trimmed_mean_is_its_twin_for_any_number_of_frames(n_frames):
-    for missing, alpha in ((0.0, 0.2), (0.3, 0.2), (0.3, 0.0), (0.1, 0.49)):
+    for missing, alpha in ((0.0, 0.2), (0.3, 0.2), (0.3, 0.0), (0.1, 0.45)):
         same_trimmed(noisy_frames(n_frames, 40, seed=n_frames, missing=missing), np.zeros(n_frames), alpha)
 
 
@@ -103,7 +103,8 @@ def same_trimmed(frames, levels, alpha):
     np.testing.assert_array_equal(found.n_samples, twin.n_samples)
     for name in ("mean", "low_mean"):
         np.testing.assert_allclose(getattr(found, name), getattr(twin, name), atol=2e-4, rtol=3e-6, err_msg=name)
-    np.testing.assert_allclose(found.error, twin.error, rtol=1e-3, atol=1e-4)
+    # Sums of squares in single precision: good to a few thousandths of the noise (8 DN).
+    np.testing.assert_allclose(found.error, twin.error, rtol=1e-3, atol=5e-3)
 
 
 def test_trimmed_mean_is_scipys_pixel_by_pixel_among_the_valid_samples():
@@ -179,9 +180,7 @@ def test_trimmed_mean_is_ccdprocs_where_that_can_say_it():
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    n_frames=st.integers(1, 20), seed=st.integers(0, 1000), shift=st.integers(-2000, 2000), k=st.integers(0, 19)
-)
+@given(n_frames=st.integers(1, 20), seed=st.integers(0, 1000), shift=st.integers(-2000, 2000), k=st.integers(0, 19))
 def test_a_frame_may_be_brighter_with_its_level(n_frames, seed, shift, k):
     frames, levels = np.round(noisy_frames(n_frames, 9, seed=seed, missing=0.2)), np.zeros(n_frames)
     moved, moved_levels = frames.copy(), levels.copy()
@@ -250,12 +249,13 @@ def test_one_round_of_clipping_is_ccdprocs():
     frames = noisy_frames(30, 60, seed=8, outliers=0.04)
     combiner = Combiner([CCDData(frame.astype(float).reshape(6, 10), unit="adu") for frame in frames])
     combiner.sigma_clipping(low_thresh=5, high_thresh=5, func=np.ma.median, dev_func=mad_std)
-    once = combiner.average_combine()
-    count = (~combiner.data_arr.mask).sum(axis=0).ravel() if hasattr(combiner, "data_arr") else None
+    count = (~combiner.data_arr.mask).sum(axis=0).ravel()
     found = kernels.clipped_mean(frames, 5.0)
-    settled = np.full(60, True) if count is None else found.n_samples == count
+    settled = found.n_samples == count
     assert settled.mean() > 0.9
-    np.testing.assert_allclose(found.mean[settled], once.data.ravel()[settled], atol=1e-4)
+    assert (count < 30).any()
+    expected = combiner.average_combine().data.ravel()
+    np.testing.assert_allclose(found.mean[settled], expected[settled], atol=1e-4)
 
 
 def test_outliers_leave_and_their_number_is_told():
@@ -352,7 +352,7 @@ def test_the_slope_is_that_of_a_general_fitter_with_the_same_noise():
 
 
 def test_curvature_is_the_quadratic_term_of_a_weighted_parabola():
-    for bend in (3e-7, -3e-7):
+    for bend in (2e-6, -2e-6):
         levels, frames, *_ = twilight(56, 20, curvature=bend)
         found, _ = fit(kernels.robust_slope, frames, levels, kappa=50.0, iterations=20)
         for i in range(20):
@@ -360,7 +360,7 @@ def test_curvature_is_the_quadratic_term_of_a_weighted_parabola():
             coefficients, cov = np.polyfit(levels, frames[:, i], 2, w=1 / sigma, cov="unscaled")
             assert found.curvature[i] == pytest.approx(coefficients[0], rel=1e-3)
             assert found.curvature_error[i] == pytest.approx(np.sqrt(cov[0, 0]), rel=1e-4)
-        assert np.median(found.curvature) == pytest.approx(bend, rel=0.1)
+        assert found.curvature.mean() == pytest.approx(bend, abs=4 * found.curvature_error.mean() / np.sqrt(20))
 
 
 def test_errors_and_chi2_are_those_of_the_noise():

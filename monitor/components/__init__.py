@@ -1,0 +1,1 @@
+"""Small browser components: markup with events, the browser itself."""

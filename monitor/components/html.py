@@ -1,0 +1,118 @@
+"""Markup with events: plain HTML elements whose clicks and changes reach Python.
+
+Links, buttons and choices are the browser's own: reachable by keyboard, readable aloud, cheap. Text is escaped by
+`Safe` (markupsafe), so that what comes out of headers stays text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import param
+from markupsafe import Markup as Safe
+from panel.custom import JSComponent
+
+__all__ = ["Html", "Safe", "join"]
+
+
+def join(parts: Any, by: str = "") -> Safe:
+    """Join pieces of markup; plain text among them is escaped."""
+    return Safe(by).join(parts)
+
+
+class Html(JSComponent):
+    """A piece of markup.
+
+    Elements with ``data-act`` report clicks (buttons) or changes (inputs, selects) as ``(act, value)``; the value is
+    that of the input, or ``data-value``. Links with ``data-nav`` report ``("go", href)`` instead of loading a page.
+    Focus survives a redraw on elements with an ``id``.
+    """
+
+    html = param.String(default="")
+    sent = param.Dict(default={})
+
+    _esm = """
+    export function render({model}) {
+      const root = document.createElement("div")
+      root.className = "html"
+      const draw = () => {
+        const before = root.getRootNode().activeElement
+        const id = before && root.contains(before) ? before.id : null
+        const scrolls = [...root.querySelectorAll("[data-scroll]")].map(e => [e.dataset.scroll, e.scrollTop])
+        root.innerHTML = model.html
+        for (const [name, top] of scrolls) {
+          const e = root.querySelector(`[data-scroll="${name}"]`); if (e) e.scrollTop = top }
+        if (id) { const e = root.querySelector("#" + CSS.escape(id)); if (e) e.focus({preventScroll: true}) }
+      }
+      let n = 0
+      const send = (act, value) => { model.sent = {act, value, n: ++n} }
+      root.addEventListener("click", e => {
+        const t = e.target.closest("[data-nav], button[data-act]")
+        if (!t || !root.contains(t)) return
+        if (t.hasAttribute("data-nav")) {
+          if (e.ctrlKey || e.metaKey || e.shiftKey || e.button) return
+          e.preventDefault(); send("go", t.getAttribute("href"))
+        } else send(t.dataset.act, t.dataset.value ?? "")
+      })
+      const changed = e => {
+        const t = e.target
+        if (t.dataset && t.dataset.act && t.tagName !== "BUTTON")
+          send(t.dataset.act, t.type === "checkbox" ? String(t.checked) : t.value)
+      }
+      root.addEventListener("change", changed)
+      let waiting = null
+      root.addEventListener("input", e => {
+        if (e.target.type !== "range" && !("live" in e.target.dataset)) return
+        clearTimeout(waiting); waiting = setTimeout(() => changed(e), 60)
+      })
+      model.on("html", draw); draw()
+      return root
+    }
+    """
+
+    def __init__(
+        self, html: str = "", on: Mapping[str, Callable[[str], None]] | None = None, css: str = "", **params: Any
+    ) -> None:
+        self._on = dict(on or {})
+        params.setdefault("sizing_mode", "stretch_width")
+        super().__init__(html=str(html), stylesheets=[BASE_CSS, css] if css else [BASE_CSS], **params)
+        self.param.watch(self._deliver, "sent")
+
+    def _deliver(self, event: Any) -> None:
+        callback = self._on.get(event.new.get("act", ""))
+        if callback is not None:
+            callback(str(event.new.get("value", "")))
+
+
+BASE_CSS = """
+:host { display: block; color: var(--ink); font: 14px/1.45 var(--font); }
+.html { width: 100%; }
+* { box-sizing: border-box; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:is(a, button, select, input, [tabindex]):focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+button, select, input[type=text], input[type=date], input[type=search], input[type=number] {
+  font: inherit; color: var(--ink); background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
+  padding: 4px 10px; min-height: 32px; }
+button { cursor: pointer; }
+button:hover:not(:disabled) { border-color: var(--accent); }
+button:disabled { color: var(--muted); cursor: default; opacity: .65; }
+button[aria-pressed=true] { background: var(--accent); color: var(--panel); border-color: var(--accent); }
+h1, h2, h3 { margin: 0; font-weight: 600; line-height: 1.25; }
+h1 { font-size: 20px; } h2 { font-size: 15px; } h3 { font-size: 13px; }
+.muted { color: var(--muted); } .num { font-variant-numeric: tabular-nums; }
+.card { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
+.row { display: flex; gap: 10px; flex-wrap: wrap; align-items: center; }
+.good, .accepted { color: var(--good); } .watch, .notice { color: var(--watch); }
+.bad, .rejected { color: var(--bad); } .unknown, .provisional, .supplied, .stale, .notrun { color: var(--muted); }
+.field { display: inline-flex; gap: 6px; align-items: center; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 600; color: var(--muted); font-size: 12px; position: sticky; top: 0;
+  background: var(--panel); }
+th, td { padding: 5px 8px; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n, th.n { text-align: right; }
+tr:hover td { background: color-mix(in srgb, var(--accent) 7%, transparent); }
+.empty { padding: 24px; text-align: center; color: var(--muted); }
+.sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+"""

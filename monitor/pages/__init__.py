@@ -1,0 +1,1 @@
+"""One module a page: `build(session)` returns what `monitor.session.Page` describes."""

@@ -1,0 +1,1 @@
+"""Limits: what the limits are today; moving them is not yet possible here."""

@@ -1,0 +1,1 @@
+"""Data in, Bokeh figures out; no Panel, no archive."""

@@ -1,0 +1,104 @@
+"""What all figures have in common: colours of the theme, dates, limits, rejected nights, hardware periods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from bokeh.models import BoxAnnotation, DatetimeTickFormatter, Range1d, Span
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from monitor.palette import Theme
+
+__all__ = ["NARROW_DATES", "dated_figure", "limit_bands", "night_time", "period_lines", "style"]
+
+NARROW_DATES = DatetimeTickFormatter(
+    days="%d %b", months="%b %Y", years="%Y", hours="%d %b", hourmin="%d %b", minutes="%d %b"
+)
+
+
+def night_time(nights: Iterable[str]) -> NDArray[np.datetime64]:
+    """Return nights (ISO dates) as times for an axis."""
+    return pd.to_datetime(list(nights)).to_numpy()
+
+
+def style(f: Any, colours: Theme) -> Any:
+    """Give a figure the theme's colours and the house's fonts, and return it."""
+    f.background_fill_color = f.border_fill_color = colours.panel
+    f.outline_line_color = colours.line
+    f.min_border = 4
+    for axis in f.axis:
+        axis.axis_label_text_color = axis.major_label_text_color = colours.muted
+        axis.axis_line_color = axis.major_tick_line_color = colours.muted
+        axis.minor_tick_line_color = None
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size = "12px"
+        axis.major_label_text_font_size = "11px"
+    for grid in f.grid:
+        grid.grid_line_color = colours.line
+        grid.grid_line_alpha = 0.6
+    f.title.text_color = colours.ink
+    f.title.text_font_size = "13px"
+    for legend in f.legend:
+        legend.background_fill_color = colours.panel
+        legend.background_fill_alpha = 0.85
+        legend.border_line_color = colours.line
+        legend.label_text_color = colours.ink
+        legend.label_text_font_size = "11px"
+    f.toolbar.logo = None
+    f.toolbar.autohide = True
+    return f
+
+
+def dated_figure(
+    colours: Theme,
+    *,
+    y_label: str,
+    x_range: Range1d | None = None,
+    height: int = 160,
+    tools: str = "pan,wheel_zoom,box_zoom,reset,tap",
+    **options: Any,
+) -> Any:
+    """Return an empty figure over nights."""
+    options.setdefault("sizing_mode", "stretch_width")
+    f = figure(
+        x_axis_type="datetime",
+        height=height,
+        tools=tools,
+        y_axis_label=y_label,
+        **({"x_range": x_range} if x_range is not None else {}),
+        **options,
+    )
+    f.xaxis.formatter = NARROW_DATES
+    f.xaxis.ticker.desired_num_ticks = 6
+    return style(f, colours)
+
+
+def limit_bands(f: Any, colours: Theme, watch: float, drift: float) -> None:
+    """Shade what lies beyond the limits on both sides: watch lightly, drift more."""
+    for low, high, state, alpha in (
+        (watch, drift, "watch", 0.10),
+        (-drift, -watch, "watch", 0.10),
+        (drift, None, "bad", 0.12),
+        (None, -drift, "bad", 0.12),
+    ):
+        f.add_layout(
+            BoxAnnotation(bottom=low, top=high, fill_color=colours.state(state), fill_alpha=alpha, level="underlay")
+        )
+
+
+def period_lines(f: Any, colours: Theme, firsts: Iterable[str]) -> None:
+    """Mark the first nights of hardware periods."""
+    for first in firsts:
+        f.add_layout(
+            Span(
+                location=pd.Timestamp(first).timestamp() * 1000,
+                dimension="height",
+                line_color=colours.ink,
+                line_dash="dashed",
+                line_width=1,
+            )
+        )

@@ -1,0 +1,185 @@
+"""One browser's session: which page is shown, and how it follows address, keyboard and archive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import panel as pn
+
+from calib.errors import CalibError
+from monitor.address import PAGES, View, parse, search
+from monitor.collect import Collector, Snapshot
+from monitor.components.browser import Browser
+from monitor.components.html import Html, Safe
+from monitor.palette import Theme, theme
+from monitor.shell import RAIL_CSS, TOP_CSS, rail_html, top_html
+
+__all__ = ["Page", "Session"]
+
+_log = logging.getLogger(__name__)
+
+POLL_MS = 2000
+
+
+class Page(Protocol):
+    """One page of a session, built when first opened.
+
+    Attributes
+    ----------
+    panel : Viewable
+        What is shown.
+    keys : dict
+        Key → what it does, beyond those of every page.
+    """
+
+    panel: Any
+    keys: dict[str, Callable[[], None]]
+
+    def show(self, view: View, snapshot: Snapshot) -> None:
+        """Bring the page to a view of the archive; called whenever either changes."""
+        ...
+
+
+class Session:
+    """Everything that belongs to one browser window.
+
+    Parameters
+    ----------
+    collector : Collector
+        Shared by all sessions.
+    address : str
+        The query string with which the page was opened.
+    dark : bool or None
+        The remembered theme, None if there is none yet.
+    """
+
+    def __init__(self, collector: Collector, address: str = "", dark: bool | None = None) -> None:
+        self.collector = collector
+        self.view = parse(address)
+        self.theme: Theme = theme(bool(dark))
+        self.snapshot = collector.snapshot()
+        self._page: Page | None = None
+        self._page_key: tuple[str, bool] = ("", False)
+        self.browser = Browser(dark={} if dark is None else {"on": dark, "n": 0})
+        self.rail = Html(on={"go": self._follow}, css=RAIL_CSS)
+        self.top = Html(
+            on={"go": self._follow, "step": self._step, "night": self._choose_night, "theme": self._toggle_theme},
+            css=TOP_CSS,
+        )
+        self.main = pn.Column(sizing_mode="stretch_width", min_height=300)
+        self.browser.param.watch(lambda e: self.open(parse(e.new.get("search", "")), record=False), "popped")
+        self.browser.param.watch(lambda e: self._press(e.new.get("key", "")), "key")
+        self.browser.param.watch(lambda e: self._set_dark(bool(e.new.get("on"))), "dark")
+        self._draw()
+
+    # Going somewhere -------------------------------------------------------------------------------------------
+
+    def go(self, *, push: bool | None = None, **changes: Any) -> None:
+        """Change the view; a change of page, night or scan is a step in the browser's history, others are not."""
+        view = self.view.to(**changes)
+        if push is None:
+            push = any(getattr(view, n) != getattr(self.view, n) for n in ("page", "night", "scan"))
+        self.open(view, push=push)
+
+    def open(self, view: View, *, push: bool = True, record: bool = True) -> None:
+        """Show a view."""
+        self.view = view
+        self._draw(push=push, record=record)
+
+    def href(self, **changes: Any) -> str:
+        """Return the address of a changed view, for links."""
+        return search(self.view.to(**changes))
+
+    def _follow(self, href: str) -> None:
+        self.open(parse(href))
+
+    def _step(self, by: str) -> None:
+        if self.snapshot.nights:
+            self.go(night=self.snapshot.step(self.night, int(by)))
+
+    def _choose_night(self, night: str) -> None:
+        self.go(night=self.snapshot.near(night))
+
+    @property
+    def night(self) -> str:
+        """The night on screen: the address's, or the last there is."""
+        return self.snapshot.near(self.view.night)
+
+    # Drawing ---------------------------------------------------------------------------------------------------
+
+    def _draw(self, *, push: bool = False, record: bool = True) -> None:
+        with pn.io.hold():
+            self.rail.html = str(rail_html(self))
+            self.top.html = str(top_html(self))
+            if record:
+                title = f"{PAGES[self.view.page]} · {self.night or 'no night'} · Vesper"
+                self.browser.nav = {"search": search(self.view), "push": push, "title": title}
+            self._draw_page()
+
+    def _draw_page(self) -> None:
+        key = (self.view.page, self.theme.dark)
+        try:
+            if self._page is None or key != self._page_key:
+                module = import_module(f"monitor.pages.{self.view.page}")
+                self._page = module.build(self)
+                self._page.show(self.view, self.snapshot)
+                self._page_key = key
+                self.main[:] = [self._page.panel]
+            else:
+                self._page.show(self.view, self.snapshot)
+        except Exception as error:
+            # A page that fails says so; the others stay within reach.
+            _log.exception("page %s failed", self.view.page)
+            words = str(error) if isinstance(error, CalibError) else f"{type(error).__name__}: {error}"
+            self._page, self._page_key = None, ("", False)
+            self.main[:] = [Html(_FAILED.format(PAGES[self.view.page], words))]
+
+    def poll(self) -> None:
+        """Look whether the archive has something new, and show it."""
+        try:
+            if self.collector.revision() == self.snapshot.revision:
+                return
+            self.snapshot = self.collector.snapshot()
+        except Exception:  # the archive may be locked or moved for a moment; the next poll tries again
+            _log.warning("the archive cannot be read", exc_info=True)
+            return
+        self._draw()
+
+    def _toggle_theme(self, _: str) -> None:
+        n = int(self.browser.dark.get("n", 0))
+        self.browser.dark = {"on": not self.theme.dark, "n": n + 1}
+
+    def _set_dark(self, dark: bool) -> None:
+        if dark != self.theme.dark:
+            self.theme = theme(dark)
+            self._draw()
+
+    def _press(self, key: str) -> None:
+        own = self._page.keys if self._page is not None else {}
+        common: dict[str, Callable[[], None]] = {
+            "ArrowLeft": lambda: self._step("-1"),
+            "ArrowRight": lambda: self._step("1"),
+            "t": lambda: self._toggle_theme(""),
+        }
+        common |= {str(k): self._opener(name) for k, name in enumerate(PAGES, start=1)}
+        action = own.get(key) or common.get(key)
+        if action is not None:
+            action()
+
+    def _opener(self, page: str) -> Callable[[], None]:
+        return lambda: self.go(page=page)
+
+
+_FAILED = Safe(
+    '<section class="card" role="alert"><h2>{} cannot be shown</h2><p>{}</p>'
+    "<p class=muted>The other pages still work. The server's log has the details.</p></section>"
+)
+
+
+def template_file() -> Path:
+    """Return the page's template."""
+    return Path(__file__).with_name("template.html")

@@ -1,0 +1,121 @@
+"""What stands around every page: the rail with the pages, and the bar with the night."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from monitor.address import PAGES, View, search
+from monitor.components.html import Safe, join
+
+if TYPE_CHECKING:
+    from monitor.session import Session
+
+__all__ = ["RAIL_CSS", "TOP_CSS", "age_words", "rail_html", "top_html"]
+
+# Outlines drawn for this page, 24 × 24, in the colour of the text.
+_ICONS = {
+    "review": "M4 13l5 5L20 6",
+    "trends": "M3 18l6-7 4 4 8-10",
+    "flats": "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
+    "night": "M20 14.5A8.5 8.5 0 1 1 9.5 4a7 7 0 0 0 10.5 10.5z",
+    "scans": "M4 6h16M4 12h16M4 18h16",
+    "scan": "M4 4h16v16H4zM4 9.3h16M4 14.6h16",
+    "limits": "M6 4v16M12 4v16M18 4v16M3 9h6M9 15h6M15 8h6",
+    "log": "M6 3h9l4 4v14H6zM9 11h7M9 15h7",
+}
+
+
+def rail_html(session: Session) -> Safe:
+    """Return the rail: one link a page."""
+    view = session.view
+    links = []
+    for page, title in PAGES.items():
+        # A page keeps night and band, nothing else: what a filter or frame means differs from page to page.
+        target = View(page=page, night=view.night, band=view.band, scan=view.scan if page == "scan" else None)
+        current = Safe(' aria-current="page"') if page == view.page else ""
+        links.append(
+            Safe(
+                '<a data-nav id="rail-{0}" href="{1}"{2} title="{3}"><svg viewBox="0 0 24 24" aria-hidden="true">'
+                '<path d="{4}"/></svg><span>{3}</span></a>'
+            ).format(page, search(target), current, title, _ICONS[page])
+        )
+    return Safe('<div class="rail">{}</div>').format(join(links))
+
+
+def top_html(session: Session) -> Safe:
+    """Return the bar: night, calendar, age of the newest data, theme."""
+    snapshot, night = session.snapshot, session.night
+    if not snapshot.nights:
+        return Safe('<div class="bar"><b>Vesper</b><span class="muted">the archive holds no night yet</span></div>')
+    first, last = snapshot.nights[0], snapshot.nights[-1]
+    age, stale = age_words(last, snapshot.profile.site.utc_offset_hours)
+    label = "dark" if not session.theme.dark else "light"
+    return Safe(
+        '<div class="bar"><span class="brand">Vesper</span>'
+        '<span class="field">'
+        '<button id="previous" data-act="step" data-value="-1" aria-label="previous night" {0}>◀</button>'
+        '<label class="sr" for="night">night</label>'
+        '<input id="night" type="date" data-act="night" value="{1}" min="{2}" max="{3}">'
+        '<button id="next" data-act="step" data-value="1" aria-label="next night" {4}>▶</button></span>'
+        '<span class="age {5}">{6}</span><span class="grow"></span>'
+        '<span class="muted instrument">{7}</span>'
+        '<button id="theme" data-act="theme" aria-label="switch to {8}">{9}</button></div>'
+    ).format(
+        "disabled" if night == first else "",
+        night,
+        first,
+        last,
+        "disabled" if night == last else "",
+        "stale" if stale else "",
+        age,
+        snapshot.profile.name,
+        label,
+        "☾" if label == "dark" else "☀",
+    )
+
+
+def age_words(last: str, utc_offset_hours: float) -> tuple[str, bool]:
+    """Return how old the newest night is in words, and whether that is too old for a daily routine."""
+    local = datetime.now(timezone(timedelta(hours=utc_offset_hours))) - timedelta(hours=12)
+    days = (local.date() - date.fromisoformat(last)).days
+    if days <= 0:
+        return f"newest data: {last}, tonight", False
+    if days == 1:
+        return f"newest data: {last}, last night", False
+    return f"▲ newest data: {last}, {days:,} nights old".replace(",", " ", 0), True
+
+
+RAIL_CSS = """
+:host { height: 100%; }
+.html { height: 100%; }
+.rail { height: 100%; background: var(--panel); border-right: 1px solid var(--line); display: flex;
+  flex-direction: column; padding-top: 8px; gap: 2px; }
+.rail a { display: flex; flex-direction: column; align-items: center; gap: 2px; padding: 8px 2px; color: var(--muted);
+  font-size: 11px; border-left: 3px solid transparent; text-decoration: none; }
+.rail a:hover { color: var(--ink); }
+.rail a[aria-current] { color: var(--accent); border-left-color: var(--accent); font-weight: 600; }
+.rail svg { width: 22px; height: 22px; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round;
+  stroke-linejoin: round; }
+@media (max-width: 700px) {
+  .rail { flex-direction: row; justify-content: space-between; border-right: 0; border-top: 1px solid var(--line);
+    padding: 0 2px; }
+  .rail a { flex: 1; padding: 6px 0; font-size: 10px; border-left: 0; border-top: 3px solid transparent; }
+  .rail a[aria-current] { border-top-color: var(--accent); }
+}
+"""
+
+TOP_CSS = """
+:host { height: 100%; }
+.html { height: 100%; }
+.bar { height: 100%; display: flex; align-items: center; gap: 16px; padding: 0 16px; background: var(--panel);
+  border-bottom: 1px solid var(--line); }
+.brand { font-weight: 700; letter-spacing: .02em; }
+.grow { flex: 1; }
+.age { color: var(--muted); } .age.stale { color: var(--watch); }
+@media (max-width: 700px) {
+  .bar { flex-wrap: wrap; gap: 2px 8px; padding: 4px 8px; align-content: center; }
+  .instrument { display: none; }
+  .age { order: 9; flex-basis: 100%; font-size: 12px; }
+}
+"""
