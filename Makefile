@@ -1,5 +1,5 @@
 # The few commands everyone needs. `make test` and `make demo` set up by themselves.
-.PHONY: setup test lint bench demo clean
+.PHONY: help setup test lint bench demo clean
 
 BIN := .venv/bin
 
@@ -8,18 +8,24 @@ $(BIN)/calib: pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
-setup: $(BIN)/calib
+help:           ## list these commands
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 
-test: setup
+setup: $(BIN)/calib  ## make .venv with everything
+
+test: setup     ## run the tests
 	$(BIN)/pytest
 
-lint: setup
+lint: setup     ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
+demo: setup     ## simulate, calibrate, serve
+	$(BIN)/monitor demo
+
+bench: setup    ## print the benchmarks
 	$(BIN)/python -m tests.bench
 
-clean:
+clean:          ## remove what setup and tests made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

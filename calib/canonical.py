@@ -120,7 +120,8 @@ def settle(candidates: Sequence[Candidate], compare: Compare, settings: Canonica
     for position, candidate in enumerate(ordered):
         cold = position < n_cold
         others = tuple(n for n in seeds if n != candidate.night)
-        standard = others if cold else tuple(accepted[-settings.window :])
+        # Should none of them pass, they remain the standard: no night is accepted without a comparison.
+        standard = others if cold or not accepted else tuple(accepted[-settings.window :])
         verdict = _verdict(candidate, standard, compare)
         if verdict.status == "accepted":
             accepted.append(candidate.night)

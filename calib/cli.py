@@ -24,6 +24,7 @@ class CommandGroup(click.Group):
     """A group whose errors are one sentence on standard error and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn errors into a sentence and a status."""
         try:
             return super().invoke(ctx)
         except CalibError as error:

@@ -64,7 +64,7 @@ def _templates(grid: tuple[int, int], quadrants: tuple[int, int]) -> dict[str, N
             cols = (centre[1] * quadrants[1]).astype(int) == i
             steps.append(np.outer(rows, cols).astype(float))
     glows = [np.exp(-np.hypot(x - cx, y - cy) / 0.15) for cy in (-0.5, 0.5) for cx in (-0.5, 0.5)]
-    families = {"gradient": [x, y], "quadrants": steps[:-1]}
+    families = {"gradient": [x, y]} | ({"quadrants": steps[:-1]} if len(steps) > 1 else {})
     families |= {f"corner {k}": [g] for k, g in enumerate(glows)}
     return {name: np.array([t.ravel() - t.mean() for t in ts]) for name, ts in families.items()}
 
@@ -107,8 +107,8 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        Large-scale parts are peeled off greedily: of plane, quadrant steps and the four corners the family that
-        explains most of the variance per parameter is fitted and subtracted, then the next.
+        Large-scale parts are peeled off greedily: of plane, quadrant steps and the four corners the family of the
+        least Bayesian information criterion is fitted and subtracted, then the next.
     """
     words = words or FLAT_WORDS
     ny, nx = deviation.shape
@@ -117,12 +117,13 @@ def diagnose(
     ok = np.isfinite(cells)
     if ok.sum() < 12:
         return Diagnosis((), words["unknown"])
-    cells = cells - nan_median(cells)
+    cells = cells - np.mean(cells[ok])
     found_sigma = _high_pass_sigma(deviation, good)
     cell_error = 1.2533 * found_sigma / np.sqrt(max(good.sum() / ok.sum(), 1))
     parts, rest = _large_scale(cells, ok, grid, quadrants, cell_error)
     smooth = _expand(cells - rest, grid, (ny, nx))
-    fine = np.where(good, deviation - nan_median(deviation[good]) - smooth, np.nan)
+    fine = np.where(good, deviation - smooth, np.nan)
+    fine -= nan_median(fine)
     parts += _lines(fine, found_sigma)
     parts += _spot(fine, found_sigma)
     beyond = np.abs(fine[good]) > pixel_limit
@@ -187,32 +188,35 @@ def _large_scale(
     corners = 0
     while left and total > 0:
         models = {name: _fit(t, rest, ok) for name, t in left.items()}
-        gain = {
-            name: float(np.sum(rest[ok] ** 2) - np.sum((rest - m)[ok] ** 2)) / len(left[name])
-            for name, m in models.items()
-        }
-        best = max(gain, key=lambda name: gain[name])
-        model, templates = models[best], left.pop(best)
-        explained = gain[best] * len(templates)
+        over = {name: float(np.sum((rest - m)[ok] ** 2)) for name, m in models.items()}
+        n = int(ok.sum())
+        # Charged by the parameter alone, a step would pass for the corner glow that it resembles.
+        cost = {name: n * math.log(max(over[name], 1e-12 * total)) + len(t) * math.log(n) for name, t in left.items()}
+        best = min(cost, key=lambda name: cost[name])
+        model = models[best]
+        del left[best]
+        explained = float(np.sum(rest[ok] ** 2)) - over[best]
         corners += best.startswith("corner")
         if corners > 1 and best.startswith("corner") and explained < 0.02 * total:
             continue
         # A plane and a step are given as peak-to-peak, a corner by what it adds to the outermost cell.
         size = float(np.ptp(model)) if not best.startswith("corner") else float(model[np.argmax(np.abs(model))])
         significance = np.sqrt(max(explained, 0.0)) / cell_error if cell_error > 0 else 0.0
-        parts.append(Part(best.split()[0], size, float(significance), explained / total, _where(best, model, grid)))
+        parts.append(
+            Part(best.split()[0], size, float(significance), explained / total, _where(best, model, grid, quadrants))
+        )
         rest = rest - model
     return parts, rest
 
 
-def _where(name: str, model: NDArray[np.float64], grid: tuple[int, int]) -> str:
+def _where(name: str, model: NDArray[np.float64], grid: tuple[int, int], quadrants: tuple[int, int]) -> str:
     image = model.reshape(grid)
     if name == "gradient":
         dy, dx = image[-1].mean() - image[0].mean(), image[:, -1].mean() - image[:, 0].mean()
         return f"x {dx:+.2f}, y {dy:+.2f}"
     if name == "quadrants":
         j, i = np.unravel_index(np.argmax(np.abs(image - np.median(image))), grid)
-        return f"Q{2 * int(j >= grid[0] / 2) + int(i >= grid[1] / 2) + 1}"
+        return f"Q{int(j) * quadrants[0] // grid[0] * quadrants[1] + int(i) * quadrants[1] // grid[1] + 1}"
     return ("lower left", "lower right", "upper left", "upper right")[int(name.split()[1])]
 
 
@@ -229,7 +233,7 @@ def _lines(fine: NDArray[np.float64], pixel_sigma: float) -> list[Part]:
             medians = np.array([nan_median(v) for v in (fine.T if axis == 0 else fine)])
         if not np.isfinite(medians).any():
             continue
-        medians = medians - ndimage.median_filter(np.nan_to_num(medians, nan=nan_median(medians)), 15, mode="nearest")
+        medians = medians - ndimage.median_filter(np.nan_to_num(medians, nan=nan_median(medians)), 15, mode="mirror")
         k = int(np.nanargmax(np.abs(medians)))
         error = 1.2533 * pixel_sigma / np.sqrt(fine.shape[axis])
         parts.append(
@@ -252,10 +256,12 @@ def _spot(fine: NDArray[np.float64], pixel_sigma: float) -> list[Part]:
     mean = ndimage.uniform_filter(np.where(valid, clipped, 0.0), side, mode="constant")
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(weight > 0.5, mean / weight, 0.0)
-    j, i = np.unravel_index(np.argmax(np.abs(mean)), mean.shape)
+    # At the edge and beside bad pixels fewer pixels are averaged, and noise alone goes farther.
+    strength = np.abs(mean) * np.sqrt(np.maximum(weight, 0.0))
+    j, i = np.unravel_index(np.argmax(strength), mean.shape)
     error = pixel_sigma / side
-    size = float(mean[j, i])
-    return [Part("spot", size, abs(size) / error if error > 0 else 0.0, float("nan"), f"x {i} y {j}")]
+    significance = float(strength[j, i]) / error if error > 0 else 0.0
+    return [Part("spot", float(mean[j, i]), significance, float("nan"), f"x {i} y {j}")]
 
 
 def _gaussian_tail(z: float) -> float:

@@ -44,7 +44,9 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
     A file whose size and time are as they were is not opened.
     """
     f, rules = schema.files, rules_hash(profile)
-    known = {r["path"]: r for r in archive.rows(sa.select(f.c.path, f.c.size, f.c.mtime_ns, f.c.rules_hash))}
+    columns = (f.c.path, f.c.size, f.c.mtime_ns, f.c.rules_hash)
+    # A file that was gone and is back is new.
+    known = {r["path"]: r for r in archive.rows(sa.select(*columns).where(f.c.status != "gone"))}
     fresh: list[tuple[Path, int, int]] = []
     for path in find_raw(Path(p).absolute() for p in paths):
         try:

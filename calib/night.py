@@ -272,13 +272,15 @@ class FlatJob:
         return combine_key("responsivity", profile.fingerprint(*sections), band, dark_key, *shas)
 
     def run(self) -> JobResult:
-        """Do the work; without any dark the files are only verified."""
+        """Do the work; without any dark the files are only verified, and the row says that nothing was made."""
         loaded = load_sequence(self.sequence, self.profile)
         if not isinstance(loaded, Loaded):
             return JobResult(loaded)
-        if self.dark is None:
-            return JobResult(loaded.outcomes)
         night, band = self.sequence.night, self.sequence.band
+        if self.dark is None:
+            return JobResult(
+                loaded.outcomes, (), {"flats": [_no_flat(night, band, len(loaded.time_mjd), self.profile)]}
+            )
         key = self.key(self.profile, band, self.dark.key, loaded.shas)
         if key == self.existing:
             return JobResult(loaded.outcomes)
@@ -316,6 +318,26 @@ class FlatJob:
             "profile_hash": self.profile.hash,
         }
         return JobResult(loaded.outcomes, ((file, meta, inputs),), {"flats": [row]})
+
+
+def _no_flat(night: str, band: str, n_frames: int, profile: Profile) -> dict[str, Any]:
+    """Return the row of a twilight for which there is no dark."""
+    unknown = (*(n for n in check_table("flat") if n != "frames"), "level_max_dn", "level_min_dn", "n_dead")
+    return {
+        "night": night,
+        "band": band,
+        "status": "pending",
+        "cause": "",
+        "n_frames": n_frames,
+        **dict.fromkeys(unknown),
+        "dark_night": None,
+        "dark_age_nights": None,
+        "dark_key": None,
+        "gain": None,
+        "key": "",
+        "verdict_key": None,
+        "profile_hash": profile.hash,
+    }
 
 
 def _write_responsivity(

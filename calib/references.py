@@ -27,7 +27,7 @@ from calib.flags import usable
 from calib.night import combine_key
 from calib.profile import Profile
 from calib.regions import quadrant_names
-from calib.standards import Standards, record_product, write_canonical
+from calib.standards import Standards, drop_product, record_product, write_canonical
 from calib.verdict import Flat, ratio_map
 
 __all__ = ["update_references"]
@@ -47,7 +47,29 @@ def update_references(archive: Archive, profile: Profile, standards: Standards) 
         for period, survey in surveys.items():
             if _flat_period(archive, profile, band, period, survey):
                 touched.add(band)
+    _drop_orphans(archive, profile, standards)
     return touched
+
+
+def _drop_orphans(archive: Archive, profile: Profile, standards: Standards) -> None:
+    """Remove the references of hardware periods that are no more, or have no accepted night."""
+    wanted = {
+        reference_path(band, period, f"dark-{read}")
+        for (band, read), surveys in standards.dark_surveys.items()
+        for period, survey in surveys.items()
+        if reference_members(survey, profile.canonical)
+    }
+    wanted |= {
+        reference_path(band, period, "responsivity")
+        for band, surveys in standards.flat_surveys.items()
+        for period, survey in surveys.items()
+        if reference_members(survey, profile.canonical)
+    }
+    p = schema.products
+    there = {r["path"] for r in archive.rows(sa.select(p.c.path).where(p.c.kind.like("reference-%")))}
+    with archive.begin() as connection:
+        for path in sorted(there - wanted):
+            drop_product(connection, archive.root, path)
 
 
 def _known_keys(archive: Archive, band: str, product: str) -> dict[str, str]:
@@ -240,6 +262,8 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
         return bool(known)
     reference_key = combine_key("reference", *(rows[n]["key"] for n in members))
     wanted = {n: combine_key("reference", reference_key, r["key"]) for n, r in rows.items()}
+    for product in ("responsivity", "gain"):
+        _forget(archive, band, product, known.keys() - wanted.keys())
     stale = [n for n in sorted(wanted) if known.get(n) != wanted[n]]
     if not stale:
         return False

@@ -217,12 +217,16 @@ def _variance_mean(mean: NDArray[np.float64], variance: NDArray[np.float64], n_p
     if ok.sum() < 4 or np.ptp(mean[ok]) <= 0:
         return Gain(float("nan"), float("nan"))
     mean, variance = mean[ok], variance[ok]
-    # var(MAD²)/MAD⁴ ≈ 4 · 1.361/n for a Gaussian; the scatter about the line counts where it is larger.
-    weight = 1.0 / (variance**2 * 4 * 1.361 / n_pixels)
-    x0, y0 = np.average(mean, weights=weight), np.average(variance, weights=weight)
-    sxx = float(np.sum(weight * (mean - x0) ** 2))
-    slope = float(np.sum(weight * (mean - x0) * (variance - y0))) / sxx
-    if slope <= 0:
-        return Gain(float("nan"), float("nan"))
+    # var(MAD²)/MAD⁴ ≈ 4 · 1.361/n for a Gaussian; the scatter about the line counts where it is larger. The weights
+    # follow the line: those of the measured variances would favour whichever came out too small.
+    model = variance
+    for _ in range(3):
+        weight = 1.0 / (model**2 * 4 * 1.361 / n_pixels)
+        x0, y0 = np.average(mean, weights=weight), np.average(variance, weights=weight)
+        sxx = float(np.sum(weight * (mean - x0) ** 2))
+        slope = float(np.sum(weight * (mean - x0) * (variance - y0))) / sxx
+        if slope <= 0:
+            return Gain(float("nan"), float("nan"))
+        model = np.maximum(y0 + slope * (mean - x0), 0.1 * variance.min())
     chi2 = float(np.sum(weight * (variance - y0 - slope * (mean - x0)) ** 2)) / max(len(mean) - 2, 1)
     return Gain(1 / slope, np.sqrt(max(chi2, 1.0) / sxx) / slope**2)

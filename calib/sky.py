@@ -137,7 +137,7 @@ def make_sky_offset(
         "valid": 100.0 * float(enough.mean()) if enough.size else float("nan"),
         "halves": _rms(cell_medians(halves[1] - halves[0], good, cells)) * scale if len(halves) == 2 else float("nan"),
         "residue": positive_residue(skew_cells) * scale,
-        "amplitude": float(np.nanmax(np.abs(offset_cells))) * scale,
+        "amplitude": _largest(offset_cells) * scale,
         "steadiness": unsteadiness(levels) * scale,
     }
     empty = np.full(shape, np.nan, np.float32)
@@ -168,6 +168,10 @@ def positive_residue(skew: NDArray[np.float64]) -> float:
     """
     excess = skew - nan_median(skew)
     return float(np.nanmax(excess) + np.nanmin(excess)) if np.isfinite(excess).any() else float("nan")
+
+
+def _largest(cells: NDArray[np.float64]) -> float:
+    return float(np.nanmax(np.abs(cells))) if np.isfinite(cells).any() else float("nan")
 
 
 def _rms(cells: NDArray[np.float64]) -> float:

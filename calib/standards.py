@@ -41,7 +41,7 @@ from calib.night import MasterFile, combine_key
 from calib.profile import Profile
 from calib.verdict import Flat, compare_flats, mean_flat
 
-__all__ = ["Standards", "record_product"]
+__all__ = ["Standards", "drop_product", "record_product"]
 
 Row = dict[str, Any]
 
@@ -85,6 +85,14 @@ def refresh_file(connection: sa.Connection, file: ProductFile) -> None:
         .where(schema.products.c.path == file.path)
         .values(sha256=file.sha256, size=file.size, mtime_ns=file.mtime_ns)
     )
+
+
+def drop_product(connection: sa.Connection, root: Path, path: str) -> None:
+    """Remove a product that nothing stands behind any more, with its row and its lineage."""
+    # The file goes first: should the rows survive a crash, the next run sees that it is missing.
+    (root / path).unlink(missing_ok=True)
+    connection.execute(sa.delete(schema.products).where(schema.products.c.path == path))
+    connection.execute(sa.delete(schema.lineage).where(schema.lineage.c.child == path))
 
 
 class FlatComparison:
@@ -325,6 +333,9 @@ class Standards:
                 )
                 meta = {"kind": "canonical", "night": s.night, "band": band, "key": canonical_key}
                 record_product(connection, file, meta, inputs, self.profile)
+                changed.add(s.night)
+            if canonical_key is None and row["canonical_key"] is not None:
+                drop_product(connection, self.archive.root, canonical_path(s.night, band))
                 changed.add(s.night)
             update["canonical_key"] = canonical_key
             if self._update_verdict(connection, schema.flats, row, update, verdict, path if row["key"] else None):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Ordered
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,13 +21,14 @@ from calib.alerts import update_alerts
 from calib.archive import schema
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
+from calib.archive.products import canonical_path, frames_path, responsivity_path, sky_offsets_path
 from calib.canonical import age_nights
 from calib.ingest import register_files, sequences_of, supplied_files, used_shas, write_outcomes
 from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
 from calib.profile import Profile
 from calib.raw import Sequence
 from calib.references import update_references
-from calib.standards import Standards, record_product
+from calib.standards import Standards, drop_product, record_product
 from calib.supplied import SuppliedJob
 
 __all__ = ["Progress", "RunReport", "run_survey"]
@@ -54,18 +55,21 @@ class RunReport:
         Files that were new or changed, files refused in this run, products written.
     nights : tuple of str
         Nights in which something was made.
+    settled : bool
+        Verdicts were settled anew, whether or not one changed.
     """
 
     new_files: int = 0
     refused: int = 0
     products: int = 0
     nights: tuple[str, ...] = ()
+    settled: bool = False
     messages: list[str] = field(default_factory=list)
 
     @property
     def idle(self) -> bool:
         """Whether there was nothing to do."""
-        return self.new_files == 0 and self.products == 0
+        return self.new_files == 0 and not self.settled
 
 
 def _quiet(done: int, total: int, what: str) -> None:
@@ -114,11 +118,11 @@ class _Run:
         self.archive, self.profile, self.frames = archive, profile, frames
         self.workers, self.progress = workers, progress
         self.report = RunReport()
-        self._touched: set[str] = set()
 
     def run(self, raw: Iterable[Path]) -> RunReport:
         archive, profile = self.archive, self.profile
         archive.register_profile(profile)
+        self._sweep()
         with archive.begin() as connection:
             row = {
                 "started": utc_now(),
@@ -132,23 +136,31 @@ class _Run:
             self.progress(0, 0, "reading headers")
             self.report.new_files = register_files(archive, profile, raw, self.workers)
             damaged = self._forget_damaged()
-            self._take_supplied()
+            supplied = self._take_supplied()
             state = self._state()
             pending = self._pending_nights()
             settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled")) == state
-            if pending or damaged or not settled or self._lacks_frames():
-                self._bring_up_to_date(pending, everything=bool(damaged) or not settled)
+            everything = bool(damaged) or supplied or not settled
+            if pending or everything or self._lacks_frames():
+                self.report.settled = True
+                with archive.begin() as connection:
+                    self._unsettle(connection)
+                self._bring_up_to_date(pending, everything=everything)
                 with archive.begin() as connection:
                     upsert(connection, schema.meta, [{"name": "settled", "value": self._state()}])
             status = "done"
         finally:
-            self.report.nights = tuple(sorted(self._touched))
-            f = schema.files
+            p, f = schema.products, schema.files
+            made = archive.rows(sa.select(p.c.night).where(p.c.made >= row["started"]))
+            self.report.products = len(made)
+            self.report.nights = tuple(sorted({r["night"] for r in made if r["night"]}))
+            refused = archive.value(sa.select(sa.func.count()).where(f.c.status == "refused"))
+            self.report.refused = int(refused or 0)
             summary = {
                 "new_files": self.report.new_files,
                 "refused": self.report.refused,
                 "products": self.report.products,
-                "nights": len(self._touched),
+                "nights": len(self.report.nights),
             }
             with archive.begin() as connection:
                 connection.execute(
@@ -156,8 +168,20 @@ class _Run:
                     .where(schema.runs.c.id == run_id)
                     .values(finished=utc_now(), status=status, summary=summary)
                 )
-        self.report.refused = int(archive.value(sa.select(sa.func.count()).where(f.c.status == "refused")) or 0)
         return self.report
+
+    def _sweep(self) -> None:
+        """Clear away what a run that was killed left behind."""
+        r = schema.runs
+        last = self.archive.rows(sa.select(r.c.id, r.c.status).order_by(r.c.id.desc()).limit(1))
+        if not last or last[0]["status"] == "done":
+            return
+        for top in ("nights", "references", "supplied"):
+            for part in (self.archive.root / top).rglob("*.part"):
+                part.unlink(missing_ok=True)
+        # The lock is ours: whatever still says that it runs does not.
+        with self.archive.begin() as connection:
+            connection.execute(sa.update(r).where(r.c.status == "running").values(status="killed"))
 
     def _state(self) -> str:
         """Return a hash of everything but the raw files that the archive's content depends on."""
@@ -194,7 +218,31 @@ class _Run:
                 n += 1
                 connection.execute(sa.delete(p).where(p.c.path == row["path"]))
                 self._invalidate(connection, row)
+            if n:
+                self._unsettle(connection)
         return n
+
+    def _unsettle(self, connection: sa.Connection) -> None:
+        """Leave no word that all is settled, should this run end before its end."""
+        connection.execute(sa.delete(schema.meta).where(schema.meta.c.name == "settled"))
+
+    def _damaged_nights(self) -> list[str]:
+        tables = (schema.darks, schema.flats, schema.scans)
+        return sorted({r["night"] for t in tables for r in self.archive.rows(_damaged(t))})
+
+    def _give_up(self, table: sa.Table) -> None:
+        """Forget what was damaged and cannot be made anew because its raw files are gone."""
+        m = schema.metrics
+        for row in self.archive.rows(_damaged(table)):
+            if table is schema.scans:
+                self._drop_scan(row)
+                continue
+            with self.archive.begin() as connection:
+                connection.execute(sa.delete(table).where(*(c == row[c.name] for c in table.primary_key)))
+                # Those of the night's other products are worked out again.
+                connection.execute(sa.delete(m).where(m.c.night == row["night"], m.c.band == row["band"]))
+                if table is schema.flats:
+                    drop_product(connection, self.archive.root, canonical_path(row["night"], row["band"]))
 
     def _invalidate(self, connection: sa.Connection, row: Row) -> None:
         where = {"night": row["night"], "band": row["band"], "read": row["read"], "scan": row["scan"]}
@@ -208,7 +256,7 @@ class _Run:
         elif row["kind"] == "responsivity":
             change(schema.flats, ("night", "band"), key="damaged", verdict_key=None)
         elif row["kind"] == "canonical":
-            change(schema.flats, ("night", "band"), canonical_key=None)
+            change(schema.flats, ("night", "band"), canonical_key=None, verdict_key=None)
         elif row["kind"] == "frames":
             change(schema.scans, ("night", "band", "scan", "read"), has_frames=False)
         elif row["kind"] == "sky-offsets":
@@ -221,7 +269,8 @@ class _Run:
             # References are looked up by the product's row, which is gone now; their deviations hang on it.
             connection.execute(sa.delete(schema.metrics).where(schema.metrics.c.band == row["band"]))
 
-    def _take_supplied(self) -> None:
+    def _take_supplied(self) -> bool:
+        """Take supplied masters that are new into the archive; return whether there were any."""
         files = supplied_files(self.archive)
         f = schema.files
         waiting = self.archive.value(
@@ -229,6 +278,7 @@ class _Run:
         )
         if waiting:
             self._apply(SuppliedJob(self.archive.root, tuple(files), self.profile).run())
+        return bool(waiting)
 
     def _bring_up_to_date(self, pending: list[str], *, everything: bool) -> None:
         nights = set(pending)
@@ -236,6 +286,10 @@ class _Run:
             nights |= self._all_nights()
         ordered = sorted(nights)
         done = 0
+        # Verdicts are settled over all nights: what is damaged anywhere is made anew before anything else.
+        damaged = self._damaged_nights()
+        if damaged:
+            self._stretch(damaged, 0, len(ordered))
         # Small stretches first, so that the page has something to show; longer ones then, so that settling the
         # whole survey after each costs little.
         for stretch in _stretches(ordered):
@@ -258,17 +312,20 @@ class _Run:
         sequences = sequences_of(self.archive, self.profile, nights)
         jobs = list(self._dark_jobs(sequences))
         self._work(jobs, done, total, f"{what}: darks")
+        self._give_up(schema.darks)
         while True:
             standards = Standards(self.archive, self.profile, standing)
             changed = standards.settle_darks()
             sequences = self._with_others(sequences, nights, changed)
             self._work(list(self._flat_jobs(sequences, standards)), done, total, f"{what}: responsivities")
+            self._give_up(schema.flats)
             changed |= standards.settle_flats()
             sequences = self._with_others(sequences, nights, changed)
             if not self._adopt(standards):
                 break
             standing = rulings(self.archive)
         self._work(list(self._scan_jobs(sequences, standards, standing)), done, total, f"{what}: scans")
+        self._give_up(schema.scans)
         self.progress(done, total, f"{what}: deviations")
         update_references(self.archive, self.profile, standards)
         update_alerts(self.archive, self.profile, standards, standing)
@@ -297,8 +354,8 @@ class _Run:
                 existing.get(r) == DarkJob.key(self.profile, s.band, r, shas) for r in self.profile.reads
             ):
                 continue
-            if self._whole(s, files):
-                yield DarkJob(self.archive.root, s, self.profile, existing)
+            if whole := self._whole(s, files):
+                yield DarkJob(self.archive.root, whole, self.profile, existing)
 
     def _flat_jobs(self, sequences: dict[Sequence, list[Row]], standards: Standards) -> Iterator[Job]:
         f, read = schema.flats, self.profile.responsivity.read
@@ -317,8 +374,8 @@ class _Run:
                 if dark is not None and row["key"] == FlatJob.key(self.profile, s.band, dark.key, shas):
                     self._note_dark(s, dark)
                     continue
-            if self._whole(s, files):
-                yield FlatJob(self.archive.root, s, self.profile, dark, row["key"] if row else None)
+            if whole := self._whole(s, files):
+                yield FlatJob(self.archive.root, whole, self.profile, dark, row["key"] if row else None)
 
     def _note_dark(self, s: Sequence, dark: MasterFile) -> None:
         f = schema.flats
@@ -345,6 +402,8 @@ class _Run:
             darks = {r: d for r in reads if (d := standards.dark_for(s.night, s.band, r)) is not None}
             ruled = {r: standing.sky.get((s.night, s.band, s.scan, r), {}) for r in reads}
             rows = {r: known[s.night, s.band, s.scan, r] for r in reads if (s.night, s.band, s.scan, r) in known}
+            for read in [r for r in rows if canonical is None or r not in darks]:
+                self._drop_scan(rows.pop(read))
             shas = used_shas(files)
             if shas is not None and (canonical is None or not darks):
                 continue
@@ -358,9 +417,20 @@ class _Run:
                 ):
                     self._note_standards(s, rows, darks, canonical)
                     continue
-            if self._whole(s, files):
+            if whole := self._whole(s, files):
                 existing = {r: (row["key"], row["has_frames"]) for r, row in rows.items()}
-                yield ScanJob(self.archive.root, s, self.profile, darks, canonical, ruled, self.frames, existing)
+                yield ScanJob(self.archive.root, whole, self.profile, darks, canonical, ruled, self.frames, existing)
+
+    def _drop_scan(self, row: Row) -> None:
+        """Remove one read of a scan that nothing can calibrate any more: what it was calibrated with is rejected."""
+        place = row["night"], row["band"], row["scan"], row["read"]
+        with self.archive.begin() as connection:
+            drop_product(connection, self.archive.root, frames_path(*place))
+            drop_product(connection, self.archive.root, sky_offsets_path(*place))
+            for table in (schema.scans, schema.sky_offsets):
+                columns = (table.c.night, table.c.band, table.c.scan, table.c.read)
+                where = [column == value for column, value in zip(columns, place, strict=True)]
+                connection.execute(sa.delete(table).where(*where))
 
     def _note_standards(
         self, s: Sequence, rows: dict[str, Row], darks: dict[str, MasterFile], canonical: MasterFile
@@ -384,22 +454,31 @@ class _Run:
                         .where(t.c.night == s.night, t.c.band == s.band, t.c.scan == s.scan, t.c.read == read)
                     )
 
-    def _whole(self, s: Sequence, files: list[Row]) -> bool:
-        """Return whether all raw files of a sequence are still there; products of a sequence that lost one stay."""
-        gone = [r["path"] for r in files if not Path(r["path"]).exists()]
+    def _whole(self, s: Sequence, files: list[Row]) -> Sequence | None:
+        """Return the sequence with the raw files that are there; None if one is gone, and its products stay."""
+        gone = [r for r in files if not Path(r["path"]).exists()]
         if not gone:
-            return True
-        fresh = [r["path"] for r in files if r["status"] == "pending" and r["path"] in gone]
+            return s
+        there = [r for r in files if r not in gone]
+        moved = {r["path"]: next((o["path"] for o in there if _same_file(r, o)), None) for r in gone}
         with self.archive.begin() as connection:
-            for path in fresh:
-                connection.execute(
-                    sa.update(schema.files)
-                    .where(schema.files.c.path == path)
-                    .values(status="refused", reason="no such file")
-                )
+            for r in gone:
+                path, new = r["path"], moved[r["path"]]
+                if new is not None:
+                    values = {"status": "gone", "reason": f"moved to {new}"}
+                elif r["status"] == "pending":
+                    values = {"status": "refused", "reason": "no such file"}
+                else:
+                    continue
+                connection.execute(sa.update(schema.files).where(schema.files.c.path == path).values(**values))
+        if all(moved.values()):
+            return replace(s, files=tuple(i for i in s.files if str(i.path) not in moved))
         label = f"{s.night} {s.band} {s.obs_type}" + (f" {s.scan}" if s.scan is not None else "")
-        self.report.messages.append(f"{label}: raw file {gone[0]} is no longer there; its products stay as they are")
-        return False
+        lost = next(path for path, new in moved.items() if new is None)
+        message = f"{label}: raw file {lost} is no longer there; its products stay as they are"
+        if message not in self.report.messages:
+            self.report.messages.append(message)
+        return None
 
     def _work(self, jobs: list[Job], done: int, total: int, what: str) -> None:
         self.progress(done, total, what)
@@ -433,8 +512,6 @@ class _Run:
             write_outcomes(connection, result.outcomes)
             for file, meta, inputs in result.products:
                 record_product(connection, file, meta, inputs, self.profile, raw_paths)
-                if meta.get("night"):
-                    self._touched.add(meta["night"])
             for name, rows in result.rows.items():
                 if name == "sky_offsets":
                     self._drop_offsets(connection, rows)
@@ -443,8 +520,9 @@ class _Run:
                         used = row.get(f"{what}_night")
                         if used is not None:
                             row[f"{what}_age_nights"] = _age_of(used, row["night"])
+                    if name == "flats" and not row["key"]:
+                        drop_product(connection, self.archive.root, responsivity_path(row["night"], row["band"]))
                 upsert(connection, tables[name], rows)
-        self.report.products += len(result.products)
 
     def _drop_offsets(self, connection: sa.Connection, rows: list[Row]) -> None:
         # A new split into blocks may have fewer of them than the last one had.
@@ -474,6 +552,17 @@ class _Run:
             reason = f"{len(p.nights)} rejected responsivities since {p.first} agree with each other"
             decide(self.archive, who="pipeline", kind="period", night=night, band=band, reason=reason)
         return bool(new)
+
+
+def _same_file(gone: Row, other: Row) -> bool:
+    """Return whether a raw file of the same sequence stands for one that is gone: its original, or moved there."""
+    if gone["status"] == "duplicate":
+        return bool(other["status"] == "used")
+    return all(gone[k] == other[k] for k in ("size", "start_mjd", "n_frames"))
+
+
+def _damaged(table: sa.Table) -> sa.Select[Any]:
+    return sa.select(*table.primary_key).where(table.c.key == "damaged")
 
 
 def _age(master: MasterFile, night: str) -> int | None:

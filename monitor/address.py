@@ -40,6 +40,12 @@ class View:
         Numbers from 0, except scans, which have their own.
     filter : str
         A page's own filter.
+    text : str
+        What is searched for.
+    sort : str
+        Column by which a table is sorted; a leading ``-`` turns the order round.
+    start : int or None
+        First row of a table that comes in pages.
     days : int or None
         Length of the time axis in nights.
     """
@@ -55,6 +61,9 @@ class View:
     image: str = ""
     stretch: str = ""
     filter: str = ""
+    text: str = ""
+    sort: str = ""
+    start: int | None = None
     scan: int | None = None
     block: int | None = None
     frame: int | None = None
@@ -67,7 +76,7 @@ class View:
         return replace(self, **changes)
 
 
-_NUMBERS = {"scan", "block", "frame", "x", "y", "days"}
+_NUMBERS = {"scan", "block", "frame", "x", "y", "days", "start"}
 
 
 def parse(text: str) -> View:
@@ -85,6 +94,10 @@ def parse(text: str) -> View:
                 found[name] = value
         elif name in ("night", "other"):
             if _NIGHT.fullmatch(value):
+                found[name] = value
+        elif name == "text":
+            # Searched for in paths and reasons: any characters, but no line of its own length.
+            if len(value) <= 100 and value.isprintable():
                 found[name] = value
         elif _WORD.fullmatch(value):
             found[name] = value

@@ -10,11 +10,7 @@ import click
 from calib import __version__
 from calib.cli import CommandGroup
 
-_archive_option = click.option(
-    "--archive", "archive_dir", required=True, type=click.Path(path_type=Path, file_okay=False), help="The archive."
-)
 _port_option = click.option("--port", default=5006, type=click.IntRange(1, 65535), help="Port.")
-_show_option = click.option("--show/--no-show", default=False, help="Open a browser.")
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -24,15 +20,21 @@ def main() -> None:
 
 
 @main.command()
-@_archive_option
+@click.option(
+    "--archive", "archive_dir", required=True, type=click.Path(path_type=Path, file_okay=False), help="The archive."
+)
 @_port_option
-@_show_option
-def serve(archive_dir: Path, port: int, show: bool) -> None:
-    """Serve the page of an archive on this machine."""
+@click.option("--address", default="127.0.0.1", help="Where to listen; 0.0.0.0 for every network of this machine.")
+@click.option("--origin", "origins", multiple=True, help="Another host name by which browsers open the page.")
+@click.option("--show/--no-show", default=False, help="Open a browser.")
+def serve(archive_dir: Path, port: int, address: str, origins: tuple[str, ...], show: bool) -> None:
+    """Serve the page of an archive, which may be filled later."""
+    from monitor.server import free_port
     from monitor.server import serve as serve_page
 
-    click.echo(f"Vesper at http://127.0.0.1:{port}/ — stop with Ctrl-C")
-    serve_page(archive_dir, port=port, show=show)
+    free_port(address, port)
+    click.echo(f"Vesper is at http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}/ — stop with Ctrl-C")
+    serve_page(archive_dir, port=port, address=address, origins=origins, show=show)
 
 
 @main.command()
@@ -41,12 +43,13 @@ def serve(archive_dir: Path, port: int, show: bool) -> None:
     "folder",
     default=None,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where raw nights and archive go.  [default: a new temporary folder]",
+    help="Keep raw nights and archive here, for the next time.  [default: a new folder, removed at the end]",
 )
 @click.option("--nights", default=30, type=click.IntRange(3, 400), help="How many nights; the last is last night.")
-@click.option("--seed", default=7, help="Seed of all random numbers.")
+@click.option("--seed", default=7, type=click.IntRange(0), help="Seed of all random numbers.")
+@click.option("--frames/--no-frames", default=False, help="Write the final frames of scans: twice the disk.")
 @_port_option
-@_show_option
+@click.option("--show/--no-show", default=True, help="Open a browser, if there is a screen.")
 def demo(**options: Any) -> None:
     """Simulate, calibrate and serve, from nothing."""
     from monitor.demo import run_demo

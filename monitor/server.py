@@ -2,24 +2,122 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Callable
+import os
+import socket
+import sys
+import threading
+import urllib.request
+import webbrowser
+from base64 import b64encode
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import panel as pn
+from bokeh.server.urls import per_app_patterns
+from panel.io.server import DocHandler
 from tornado.web import RequestHandler
 
-from calib.errors import ArchiveError, CalibError
-from monitor.collect import Collector
-from monitor.components.html import Html, Safe
+from calib.errors import CalibError
+from monitor.components.browser import Waiting
+from monitor.components.html import Html
 from monitor.palette import Theme, theme
 from monitor.session import POLL_MS, Session, template_file
+from monitor.shell import age_words
+from monitor.source import Source
 
 __all__ = ["make_app", "serve"]
 
 _log = logging.getLogger(__name__)
+
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><rect width="24" height="24" rx="5" fill="#0f151b"/>'
+    '<path d="M4 17l5-6 4 3 7-8" fill="none" stroke="#5ab4f0" stroke-width="2.6" stroke-linecap="round" '
+    'stroke-linejoin="round"/></svg>'
+)
+
+
+class Front(DocHandler):
+    """The page's address; answers a HEAD as well, without building a session for it."""
+
+    def head(self) -> None:
+        """Say that there is a page."""
+        self.set_header("Content-Type", "text/html")
+
+
+# The place where Panel, too, puts its own handlers in Bokeh's stead.
+per_app_patterns[:] = [(route, Front if handler is DocHandler else handler) for route, handler in per_app_patterns]
+
+
+def make_app(source: Source) -> Callable[[], pn.Template]:
+    """Return the function that builds a session's page.
+
+    While there is no archive, or nothing in it, the page says what to do and looks again by itself.
+    """
+
+    def app() -> pn.Template:
+        template = pn.Template(template_file().read_text("utf-8"))
+        template.add_variable("light", _variables(theme(False)))
+        template.add_variable("dark", _variables(theme(True)))
+        template.add_variable("app_title", "Vesper")
+        icon = "data:image/svg+xml;base64," + b64encode(_ICON.encode()).decode()
+        template.add_variable("app_favicon", icon)
+        template.add_variable("apple_icon", icon)
+        try:
+            if words := source.problem():
+                return _add(template, *_notice("Nothing to show yet", words))
+            session = Session(source.collector(), _query(), _remembered_theme())
+        except Exception as error:
+            _log.exception("the page could not be built")
+            words = str(error) if isinstance(error, CalibError) else f"{type(error).__name__}: {error}"
+            return _add(template, *_notice("The page cannot be shown", words, retry=True))
+        beat = _Beat(session, source)
+        callback = pn.state.add_periodic_callback(beat, period=POLL_MS, start=True)
+        pn.state.on_session_destroyed(lambda _: callback.stop())
+        return _add(template, session.rail, session.top, session.main, session.browser)
+
+    return app
+
+
+class _Beat:
+    """Looks every few seconds for what changes without the user: the archive, and the day."""
+
+    def __init__(self, session: Session, source: Source) -> None:
+        self._session, self._source = session, source
+        self._age = self._words()
+
+    def __call__(self) -> None:
+        session = self._session
+        try:
+            if not self._source.serves(session.collector):
+                problem = self._source.problem()
+                if not problem:
+                    session.browser.reload = True
+                    return
+            else:
+                problem = ""
+                session.collector.revision()
+        except Exception as error:  # whatever is wrong with the archive is said on the page, which stays as it was
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            words = f"The archive cannot be read, and what is shown may be out of date. {problem}"
+            if session.browser.notice != words:
+                _log.warning("the archive cannot be read: %s", problem)
+                session.browser.notice = words
+            return
+        session.browser.notice = ""
+        session.poll()
+        # The bar says how old the newest data is: true only until the next noon.
+        if (now := self._words()) != self._age:
+            self._age = now
+            session.open(session.view, push=False)
+
+    def _words(self) -> str:
+        snapshot = self._session.snapshot
+        return age_words(snapshot.nights[-1], snapshot.profile.site.utc_offset_hours)[0] if snapshot.nights else ""
 
 
 def _variables(colours: Theme) -> str:
@@ -29,57 +127,16 @@ def _variables(colours: Theme) -> str:
     return " ".join(f"--{n}: {v};" for n, v in base.items())
 
 
-def make_app(root: Path) -> Callable[[], pn.Template]:
-    """Return the function that builds a session's page.
-
-    The archive is opened with the first session; until there is one, and while it is empty, the page says what to do
-    and looks again by itself.
-    """
-    shared: dict[str, Collector] = {}
-
-    def app() -> pn.Template:
-        template = pn.Template(template_file().read_text("utf-8"))
-        template.add_variable("light", _variables(theme(False)))
-        template.add_variable("dark", _variables(theme(True)))
-        template.add_variable("app_title", "Vesper")
-        try:
-            if "collector" not in shared:
-                shared["collector"] = Collector(root)
-            session = Session(shared["collector"], _query(), _remembered_theme())
-        except CalibError as error:
-            return _add(template, *_waiting(str(error)))
-        except Exception as error:
-            _log.exception("the page could not be built")
-            return _add(template, *_waiting(f"The page could not be built ({type(error).__name__}: {error})."))
-        callback = pn.state.add_periodic_callback(session.poll, period=POLL_MS, start=True)
-        pn.state.on_session_destroyed(lambda _: callback.stop())
-        return _add(template, session.rail, session.top, session.main, session.browser)
-
-    return app
-
-
 def _add(template: pn.Template, rail: Any, top: Any, main: Any, browser: Any) -> pn.Template:
     for name, part in {"rail": rail, "top": top, "main": main, "browser": browser}.items():
         template.add_panel(name, part)
     return template
 
 
-def _waiting(words: str) -> tuple[Any, Any, Any, Any]:
-    """Return the parts of a page that has no archive yet; it looks again every few seconds."""
-    text = Safe(
-        '<section class="card" role="alert" style="max-width: 640px; margin: 10vh auto">'
-        "<h2>Nothing to show yet</h2><p>{}</p><p class=muted>This page looks again by itself.</p></section>"
-    ).format(words)
-    return Html(""), Html('<div class="card"><b>Vesper</b></div>'), Html(str(text)), Reload()
-
-
-class Reload(pn.custom.JSComponent):
-    """Loads the page again after a few seconds."""
-
-    _esm = """export function render({model}) {
-      const t = setTimeout(() => location.reload(), 5000)
-      model.on("remove", () => clearTimeout(t))
-      return document.createElement("span") }"""
+def _notice(heading: str, words: str, *, retry: bool = False) -> tuple[Any, Any, Any, Any]:
+    """Return the parts of a page that has no archive to show."""
+    bar = Html('<div style="padding: 12px 16px"><b>Vesper</b></div>')
+    return Html(""), bar, Waiting(heading=heading, words=words, retry=retry, sizing_mode="stretch_width"), Html("")
 
 
 def _query() -> str:
@@ -95,26 +152,63 @@ def _remembered_theme() -> bool | None:
 
 
 class Health(RequestHandler):
-    """Says for a supervisor whether the archive can be read: 200 or 503, as JSON."""
+    """Says whether there is anything to show, as JSON.
 
-    def initialize(self, root: Path) -> None:
-        """Take the archive's folder."""
-        self.root = root
+    A supervisor's address answers 200 or 503. The pages that wait ask another one, which answers 200 in any case: a
+    browser would report each 503 as an error of the page.
+    """
+
+    def initialize(self, source: Source, supervisor: bool) -> None:
+        """Take the archive, and who asks."""
+        self.source, self.supervisor = source, supervisor
 
     def get(self) -> None:
         """Answer."""
+        self.set_header("Cache-Control", "no-store")
+        problem = self.source.problem()
+        if problem:
+            if self.supervisor:
+                self.set_status(503)
+            self.write({"status": "failed", "reason": problem})
+            return
+        nights = self.source.collector().snapshot().nights
+        self.write({"status": "ok", "nights": len(nights), "last_night": nights[-1]})
+
+    head = get
+
+
+def free_port(address: str = "127.0.0.1", port: int = 0) -> int:
+    """Return the port if it can be listened on, or any free one for 0.
+
+    Raises
+    ------
+    CalibError
+        If it cannot.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            collector = Collector(self.root)
-            nights = collector.snapshot().nights
-            collector.archive.close()
-            self.write({"status": "ok", "nights": len(nights), "last_night": nights[-1] if nights else None})
-        except (ArchiveError, OSError) as error:
-            self.set_status(503)
-            self.write({"status": "failed", "reason": str(error)})
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise CalibError(f"port {port} is taken by another program; choose another with --port") from error
+            if error.errno == errno.EACCES:
+                raise CalibError(f"port {port} is reserved; choose one from 1024 on with --port") from error
+            raise CalibError(f"cannot listen on {address} port {port}: {error.strerror}") from error
+        return int(probe.getsockname()[1])
 
 
-def serve(root: Path, *, port: int = 5006, address: str = "127.0.0.1", show: bool = False, **options: Any) -> Any:
-    """Serve the page.
+def serve(
+    root: Path,
+    *,
+    port: int = 5006,
+    address: str = "127.0.0.1",
+    origins: Iterable[str] = (),
+    show: bool = False,
+    waiting: Callable[[], str] | None = None,
+    **options: Any,
+) -> Any:
+    """Serve the page, until the process is interrupted.
 
     Parameters
     ----------
@@ -124,22 +218,63 @@ def serve(root: Path, *, port: int = 5006, address: str = "127.0.0.1", show: boo
         0 takes a free one.
     address : str
         Where to listen.
+    origins : iterable of str
+        Further hosts, with or without port, under whose name browsers may open the page.
     show : bool
-        Open a browser.
+        Open a browser, if there is a screen.
+    waiting : callable, optional
+        Returns what to say while there is nothing to show, instead of how to fill an archive.
     options
         Passed to `panel.serve`, such as ``threaded=True``.
+
+    Raises
+    ------
+    CalibError
+        If the port cannot be had.
     """
-    pn.extension(reconnect=True, disconnect_notification="", reconnect_notification="")
+    port = free_port(address, port)
+    hosts = ["127.0.0.1", "localhost", *([address] if address not in ("0.0.0.0", "::", "") else [])]
+    if address in ("0.0.0.0", "::"):
+        hosts += [socket.gethostname(), socket.getfqdn()]
+    accepted = {f"{h}:{port}" for h in hosts if ":" not in h} | set(origins) | {f"{o}:{port}" for o in origins}
+    # The page itself looks after lost connections (template.html): what Bokeh would reconnect to after a restart is
+    # a new session of the address with which the page was first opened.
+    pn.extension(reconnect=False)
+    if show:
+        threading.Thread(target=_open_browser, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
+    source = Source(root, waiting)
     return pn.serve(
-        {"/": make_app(root)},
+        {"/": make_app(source)},
         port=port,
         address=address,
-        show=show,
+        show=False,
+        verbose=False,
         title="Vesper",
         nthreads=4,
-        websocket_origin=[f"{h}:{port}" for h in ("127.0.0.1", "localhost")] if port else ["127.0.0.1", "localhost"],
-        extra_patterns=[(r"/healthz", Health, {"root": root})],
+        websocket_origin=sorted(accepted),
+        extra_patterns=[
+            (r"/healthz", Health, {"source": source, "supervisor": True}),
+            (r"/ready", Health, {"source": source, "supervisor": False}),
+        ],
         check_unused_sessions_milliseconds=5000,
         unused_session_lifetime_milliseconds=15000,
+        compress_response=True,
+        websocket_compression_level=1,
         **options,
     )
+
+
+def _open_browser(url: str) -> None:
+    """Open a browser once the server answers; never fail where there is none."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return  # on a console, `webbrowser` would start one of text in this terminal
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=1).close()
+            break
+        except OSError:
+            threading.Event().wait(0.1)
+    try:
+        webbrowser.open(url)
+    except Exception:  # a broken browser is no reason to stop the server
+        _log.debug("no browser", exc_info=True)

@@ -66,7 +66,9 @@ def write_raw(survey: Survey, out: Path, *, bands: Iterable[str] = ("J",), night
     return out
 
 
-def run(archive: Archive | Path, raw: Path | Iterable[Path], profile: Profile | None = None, **options: Any) -> RunReport:
+def run(
+    archive: Archive | Path, raw: Path | Iterable[Path], profile: Profile | None = None, **options: Any
+) -> RunReport:
     """One run; a path stands for the archive there, made if need be."""
     archive = archive if isinstance(archive, Archive) else Archive(archive, create=True)
     paths = [raw] if isinstance(raw, Path) else list(raw)

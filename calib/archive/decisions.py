@@ -91,15 +91,36 @@ def _validate(archive: Archive, row: dict[str, Any]) -> None:
             raise DecisionError(f"decision {row['undoes']} is undone already, or is itself an undo")
         row["night"] = target[0]["night"]
         return
-    try:
-        date.fromisoformat(row["night"])
-    except ValueError as error:
-        raise DecisionError(f"{row['night']!r} is no night; give it as YYYY-MM-DD") from error
+    if not _is_date(row["night"]):
+        raise DecisionError(f"{row['night']!r} is no night; give it as YYYY-MM-DD")
     profile = archive.current_profile()
     if row["band"] is not None and profile is not None and row["band"] not in profile.bands:
         raise DecisionError(f"no band {row['band']!r} (there are {', '.join(profile.bands)})")
     if row["kind"] == "override":
         _validate_override(archive, row)
+    elif row["kind"] == "acknowledge":
+        _validate_acknowledgement(archive, row)
+    elif row["kind"] == "sign-off":
+        f = schema.files
+        if not archive.value(sa.select(sa.func.count()).where(f.c.night == row["night"])):
+            raise DecisionError(f"there is no night {row['night']} in {archive.root}")
+
+
+def _is_date(text: str) -> bool:
+    # Other forms of ISO 8601 would be no night of the tables.
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _validate_acknowledgement(archive: Archive, row: dict[str, Any]) -> None:
+    a = schema.alerts
+    of_night = archive.rows(sa.select(a).where(a.c.night == row["night"]))
+    if not any((r["band"], r["product"], r["metric"]) == (row["band"], row["product"], row["value"]) for r in of_night):
+        wanted = " ".join(str(row[n]) for n in ("night", "band", "product", "value") if row[n] is not None)
+        there = "; ".join(f"{r['band']} {r['product']!r} {r['metric']!r}" for r in of_night)
+        raise DecisionError(f"there is no alert {wanted}" + (f" (that night has {there})" if there else ""))
 
 
 def _validate_override(archive: Archive, row: dict[str, Any]) -> None:

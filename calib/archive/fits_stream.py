@@ -103,9 +103,11 @@ class ImageStream:
         data = np.ascontiguousarray(values, dtype=dtype)
         if self._written[name] + data.nbytes > size:
             raise ValueError(f"{name} takes {size} bytes, not more")
-        if data.nbytes % 4:
-            raise ValueError("pieces must be multiples of four bytes")
-        self._sums[name] = ones_complement_sum(data, self._sums[name])
+        before = self._written[name] % 4
+        after = -(before + data.nbytes) % 4
+        # Where a piece does not begin or end with a word, zeros fill the word: they add nothing to the sum.
+        whole = data if before == after == 0 else bytes(before) + data.tobytes() + bytes(after)
+        self._sums[name] = ones_complement_sum(whole, self._sums[name])
         view = data.data.cast("B")
         offset = start + self._written[name]
         while view:

@@ -44,7 +44,7 @@ def status_rows(archive: Archive) -> list[Row]:
         offsets[r["night"], r["band"]][r["status"]] += 1
     for key, numbers in scans.items():
         row(*key).update(scans=len(numbers), sky_offsets=dict(offsets[key]))
-    for r in archive.rows(sa.select(a).order_by(a.c.night)):
+    for r in archive.rows(sa.select(a).order_by(a.c.night, a.c.state, a.c.product, a.c.metric, a.c.region)):
         row(r["night"], r["band"])["alerts"].append({"state": r["state"], "text": r["text"]})
     bands = {b: k for k, b in enumerate(_band_order(archive))}
     return [rows[k] for k in sorted(rows, key=lambda k: (k[0], bands.get(k[1], 99), k[1]))]

@@ -42,7 +42,7 @@ from .faults import (
     WarmUp,
 )
 from .night import SimulatedNight, Truth
-from .production import Progress, simulate, write_survey
+from .production import Progress, simulate, write_night, write_survey
 from .raw_file import file_name, write_sequence
 from .scenarios import SCENARIOS, describe_scenarios
 from .scenes import DarkScene, ScanScene, TwilightScene
@@ -90,6 +90,7 @@ __all__ = [
     "describe_scenarios",
     "file_name",
     "simulate",
+    "write_night",
     "write_sequence",
     "write_survey",
 ]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .raw_file import file_name, write_sequence
 from .scenarios import SCENARIOS
 from .survey import Survey
 
-__all__ = ["Progress", "simulate", "write_survey"]
+__all__ = ["Progress", "simulate", "write_night", "write_survey"]
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of pieces of work done, the number of all, and what was done last."""
@@ -127,6 +128,38 @@ def write_survey(survey: Survey, out: str | os.PathLike[str], *, progress: Progr
             pool.shutdown(cancel_futures=True)
             raise
     return record
+
+
+def write_night(night: SimulatedNight, out: str | os.PathLike[str]) -> Path:
+    """Write the raw files of one night, without the truth.
+
+    Parameters
+    ----------
+    night : SimulatedNight
+        The night, as ``survey.night(ordinal)`` gives it.
+    out : path-like
+        Folder; the files go to ``out/<night>/``, which is made even if nothing was taken.
+
+    Returns
+    -------
+    pathlib.Path
+        ``out/<night>``.
+    """
+    folder = Path(out) / night.date
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(make: Callable[[], Any]) -> None:
+        sequence = make()
+        if sequence is not None:
+            write_sequence(sequence, folder / file_name(sequence))
+
+    makers: list[Callable[[], Any]] = []
+    for band in BANDS:
+        makers += [partial(night.dark, band), partial(night.twilight, band)]
+        makers += [partial(night.scan, band, number) for number in night.scans]
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(write, makers))
+    return folder
 
 
 def _jobs(night: SimulatedNight, band: str, out: Path) -> list[tuple[str, Callable[[], None]]]:

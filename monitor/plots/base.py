@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from monitor.palette import Theme
 
-__all__ = ["NARROW_DATES", "dated_figure", "limit_bands", "night_time", "period_lines", "style"]
+__all__ = ["dated_figure", "limit_bands", "narrow_dates", "night_time", "period_lines", "style"]
 
-NARROW_DATES = DatetimeTickFormatter(
-    days="%d %b", months="%b %Y", years="%Y", hours="%d %b", hourmin="%d %b", minutes="%d %b"
-)
+
+def narrow_dates() -> DatetimeTickFormatter:
+    """Return a formatter of dates for narrow figures, a new one each time: a model belongs to one document."""
+    return DatetimeTickFormatter(
+        days="%d %b", months="%b %Y", years="%Y", hours="%d %b", hourmin="%d %b", minutes="%d %b"
+    )
 
 
 def night_time(nights: Iterable[str]) -> NDArray[np.datetime64]:
@@ -72,7 +75,7 @@ def dated_figure(
         **({"x_range": x_range} if x_range is not None else {}),
         **options,
     )
-    f.xaxis.formatter = NARROW_DATES
+    f.xaxis.formatter = narrow_dates()
     f.xaxis.ticker.desired_num_ticks = 6
     return style(f, colours)
 

@@ -36,6 +36,7 @@ class DeviationPlot:
             colours, y_label=f"{title} / {unit}", x_range=x_range, height=height, tools="xpan,xwheel_zoom,reset,tap"
         )
         limit_bands(f, colours, limits.watch, limits.drift)
+        f.toolbar_location = None
         f.y_range = Range1d(-1.3 * limits.drift, 1.3 * limits.drift)
         good, bad = colours.state("good"), colours.state("rejected")
         f.segment("time", "low", "time", "high", source=self.accepted, color=good, alpha=0.45)

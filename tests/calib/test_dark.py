@@ -45,7 +45,8 @@ def failed(dark, **more):
 def test_a_quiet_dark_is_the_detectors_within_its_errors(band, read):
     dark, truth = dark_of(band=band, read=read), SURVEY.night(0).truth(band)
     pull = ((dark.value - truth.dark[read]) / dark.error)[truth.good]
-    assert pull.std() == pytest.approx(1, abs=0.05)
+    # An error estimated from 30 frames makes pulls of Student's t, which are 1.036 wide.
+    assert pull.std() == pytest.approx(1.036, abs=0.05)
     assert abs(pull.mean()) < 0.1
     noise = (dark.noise / truth.noise_dn[read])[truth.good]
     assert np.median(noise) == pytest.approx(1, abs=0.02)
@@ -86,6 +87,18 @@ def test_hot_pixels_are_flagged_in_either_parity_of_columns_and_nothing_else():
     assert hot[new].all()
     assert not (before.mask & flag("HOT"))[new].any()
     np.testing.assert_array_equal(hot, excess > 400)
+
+
+def test_surroundings_are_those_of_the_same_parity_of_columns():
+    columns = np.where(np.arange(64) % 2, 750.0, -750.0) * np.ones((64, 1))
+    image = columns + np.random.default_rng(1).normal(0, 5, (64, 64))
+    good = np.ones(image.shape, bool)
+    image[20, 31] = 9_000.0
+    # The other parity, nearly as many, would draw the median aside by a σ; the pixel itself does not count.
+    beside = surroundings(image, good) - columns
+    assert abs(beside[:, 1::2].mean()) < 0.3
+    assert abs(beside[:, ::2].mean()) < 0.3
+    assert abs(beside[20, 31]) < 8
 
 
 def test_hot_and_noisy_pixels_of_r1_are_no_columns():
@@ -164,16 +177,16 @@ def test_a_pixel_with_one_sample_has_no_noise_and_is_no_data():
 
 
 def test_a_cosmic_ray_is_clipped_and_a_pixel_that_flickers_is_flagged():
-    survey = SURVEY.with_fault(BistablePixel(night=0, pixel=(40, 40), switch_probability=0.1, high_dn=6000.0))
+    survey = SURVEY.with_fault(BistablePixel(night=0, pixel=(40, 40), switch_probability=0.5, high_dn=6000.0))
 
     def ray(raw):
         raw["R2"][7, 12, 12] += 5_000
 
     dark, quiet = dark_of(change=ray), dark_of()
     assert dark.count[12, 12] == quiet.count[12, 12] - 1
-    assert dark.value[12, 12] == pytest.approx(quiet.value[12, 12], abs=3 * quiet.error[12, 12])
+    assert dark.value[12, 12] == pytest.approx(quiet.value[12, 12], abs=3 * float(quiet.error[12, 12]))
     high = survey.night(0).dark("H").dark_series_dn[40, 40] > 1000
-    assert 0.25 < min(high.mean(), 1 - high.mean())
+    assert min(high.mean(), 1 - high.mean()) > 0.25
     assert dark_of(survey).mask[40, 40] & (flag("CLIPPED") | flag("NOISY"))
 
 

@@ -116,9 +116,7 @@ def renamed(folder: Path, to: Path, prefix: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("copy_first", [False, True], ids=["original first", "copy first"])
-def test_a_night_delivered_twice_under_other_names(
-    copy_first: bool, raw: Path, at_once: Path, tmp_path: Path
-) -> None:
+def test_a_night_delivered_twice_under_other_names(copy_first: bool, raw: Path, at_once: Path, tmp_path: Path) -> None:
     folder = nights(raw)[3]
     again = tmp_path / "zz-again"
     names = renamed(folder, again, "copy-of-")

@@ -51,7 +51,9 @@ def test_medians_are_those_of_the_slices_for_even_and_uneven_grids(shape, quadra
     found = region_medians(image, good, quadrants, cells)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert len(found) == len(region_names(quadrants, cells)) == len(region_counts(good, quadrants, cells))
-    np.testing.assert_array_equal(quadrant_medians(image, good, quadrants), found[1 : 1 + len(quadrant_names(quadrants))])
+    np.testing.assert_array_equal(
+        quadrant_medians(image, good, quadrants), found[1 : 1 + len(quadrant_names(quadrants))]
+    )
     np.testing.assert_array_equal(cell_medians(image, good, cells).ravel(), found[-cells[0] * cells[1] :])
 
 

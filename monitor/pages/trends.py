@@ -1,0 +1,222 @@
+"""Trends: any metric, band and region over the whole survey, and the metrics against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import panel as pn
+from bokeh.events import Tap
+from bokeh.models import ColumnDataSource, Range1d
+
+from monitor.address import View
+from monitor.collect import Snapshot
+from monitor.collect_trends import cell_series
+from monitor.components.html import Html
+from monitor.compute_trends import (
+    Choice,
+    catalogue,
+    default_region,
+    find_choice,
+    limit_zones,
+    marks,
+    regions,
+    series_table,
+)
+from monitor.pages.trends_explore import Explore
+from monitor.pages.trends_markup import (
+    CARD_CSS,
+    CONTROLS_CSS,
+    CSV_CODE,
+    CSV_CSS,
+    WRAP_CSS,
+    controls_html,
+    legend_html,
+    night_html,
+)
+from monitor.plots.trend import Overview, TrendPlot, reach
+from monitor.session import Session
+
+__all__ = ["build"]
+
+_DAY_MS = 86_400_000.0
+_MARGIN_MS = 0.75 * _DAY_MS
+
+
+def build(session: Session) -> Trends:
+    """Return the page for a session."""
+    return Trends(session)
+
+
+class Trends:
+    """One series of every band on a common time axis."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.keys: dict[str, Callable[[], None]] = {}
+        self._window: tuple[Any, ...] = ()
+        act = {
+            "go": session._follow,
+            "series": self._choose_series,
+            "region": lambda v: session.go(region=v),
+            "band": lambda v: session.go(band=v),
+            "fit": lambda v: session.go(stretch=v),
+            "days": lambda v: session.go(days=int(v) if v.isdigit() and int(v) else None),
+        }
+        self._controls = Html(on=act, css=CONTROLS_CSS)
+        self._night = Html(on=act, css=CONTROLS_CSS)
+        self._legend = Html(css=CONTROLS_CSS)
+        self._range = Range1d(0, 1)
+        self._plots: dict[str, TrendPlot] = {}
+        self._panes: dict[str, Any] = {}
+        for band in session.snapshot.bands:
+            plot = TrendPlot(session.theme, band=band, x_range=self._range, height=196)
+            plot.figure.on_event(Tap, self._tapper(band, plot))
+            self._plots[band] = plot
+            self._panes[band] = pn.pane.Bokeh(plot.figure, sizing_mode="stretch_width")
+        self._overview = Overview(session.theme, x_range=self._range)
+        self._csv = self._csv_button()
+        figures = pn.Column(
+            pn.Row(self._legend, self._csv, sizing_mode="stretch_width", stylesheets=[WRAP_CSS]),
+            *self._panes.values(),
+            pn.pane.Bokeh(self._overview.figure, sizing_mode="stretch_width"),
+            sizing_mode="stretch_width",
+            stylesheets=[CARD_CSS],
+        )
+        self._explore = Explore(session)
+        self.panel = pn.Column(self._controls, figures, self._night, self._explore.panel, sizing_mode="stretch_width")
+
+    # What the user does ----------------------------------------------------------------------------------------
+
+    def _choose_series(self, value: str) -> None:
+        product, _, metric = value.partition("|")
+        self._session.go(product=product, metric=metric)
+
+    def _tapper(self, band: str, plot: TrendPlot) -> Callable[[Any], None]:
+        def tapped(event: Any) -> None:
+            night = plot.night_at(event.x, event.y)
+            if night:
+                self._session.go(page="night", night=night, band=band)
+
+        return tapped
+
+    def _csv_button(self) -> Any:
+        button = pn.widgets.Button(name="CSV of what is shown", stylesheets=[CSV_CSS], width=170, height=32)
+        self._said = {"product": "", "metric": "", "unit": "", "bands": ""}
+        # The text is put together in the browser: it knows the window, and no file is needed.
+        args: dict[str, Any] = {f"s{k}": p.points for k, p in enumerate(self._plots.values())}
+        self._said_source = _source(self._said)
+        args |= {"x_range": self._range, "said": self._said_source}
+        button.js_on_click(
+            args=args, code=CSV_CODE.replace("SOURCES", ", ".join(f"s{k}" for k in range(len(args) - 2)))
+        )
+        return button
+
+    # What is shown ---------------------------------------------------------------------------------------------
+
+    def show(self, view: View, snapshot: Snapshot) -> None:
+        """Bring the page to a series, a window and a night."""
+        profile = snapshot.profile
+        choices = catalogue(profile)
+        choice = find_choice(choices, view.product, view.metric)
+        offered = regions(choice, profile)
+        region = view.region if view.region in offered else default_region(choice)
+        fit = view.stretch if view.stretch in ("data", "all") else "limits"
+        band = view.band if view.band in snapshot.bands else ""
+        shown = (band,) if band else snapshot.bands
+        table = self._table(snapshot, choice, region)
+        night = self._session.night
+        self._controls.html = str(controls_html(choices, choice, offered, region, snapshot.bands, band, fit, view.days))
+        first, last = self._show_window(snapshot, view.days, night)
+        parts = {b: table[table["band"] == b] for b in snapshot.bands}
+        inside: dict[str, pd.DataFrame] = {}
+        for b, plot in self._plots.items():
+            self._panes[b].visible = b in shown
+            if b not in shown:
+                continue
+            # Only the last of several carries the dates.
+            last_one = b == shown[-1]
+            plot.figure.xaxis.visible = last_one
+            plot.figure.height = 420 if len(shown) == 1 else 158 + (24 if last_one else 0)
+            inside[b] = parts[b][(parts[b]["night"] >= first) & (parts[b]["night"] <= last)]
+            plot.update(
+                parts[b],
+                label=_axis_label(choice),
+                unit=choice.unit,
+                title=_title(b, inside[b]),
+                zones=limit_zones(choice, profile, b),
+                marks=marks(snapshot, choice, b),
+                night=night,
+                fit=fit,
+            )
+        drawn = [parts[b] for b in shown]
+        self._overview.update(drawn, self._extent(snapshot), reach(pd.concat(drawn), (), "data"))
+        self._said_source.data = {
+            k: [v]
+            for k, v in {
+                "product": choice.product,
+                "metric": choice.metric,
+                "unit": choice.unit,
+                "bands": ",".join(str(k) for k, b in enumerate(self._plots) if b in shown),
+            }.items()
+        }
+        judged = bool(choice.subject)
+        zones = limit_zones(choice, profile, shown[0])
+        self._legend.html = str(legend_html(judged, choice.subject == "sky_offset", zones, choice.unit))
+        self._night.html = str(night_html(night, inside, choice, self._session.href))
+        self._explore.show(view, snapshot)
+
+    def _table(self, snapshot: Snapshot, choice: Choice, region: str) -> pd.DataFrame:
+        cells = None
+        if choice.source == "metrics" and region.startswith("C"):
+            cells = cell_series(self._session.collector, choice.product, choice.metric, region)
+        return series_table(snapshot, choice, region, cells)
+
+    def _extent(self, snapshot: Snapshot) -> tuple[float, float]:
+        if not snapshot.nights:
+            return 0.0, _DAY_MS
+        return _ms(snapshot.nights[0]) - _MARGIN_MS, _ms(snapshot.nights[-1]) + _MARGIN_MS
+
+    def _show_window(self, snapshot: Snapshot, days: int | None, night: str) -> tuple[str, str]:
+        """Set the window where a preset was chosen or the night left it; return its first and last night."""
+        start, end = self._extent(snapshot)
+        wanted = (days, start, end)
+        at = _ms(night) if night else end
+        inside = self._range.start <= at <= self._range.end
+        if wanted != self._window or not inside:
+            stop = end if days is None else at + _MARGIN_MS
+            begin = start if days is None else max(start, stop - days * _DAY_MS)
+            # A short survey keeps its window full instead of showing empty nights before its first.
+            if days is not None:
+                stop = min(end, max(stop, begin + days * _DAY_MS))
+            self._range.update(
+                start=begin, end=stop, bounds=(start, end), reset_start=begin, reset_end=stop, min_interval=2 * _DAY_MS
+            )
+            self._window = wanted
+        span = (pd.Timestamp(v, unit="ms").date().isoformat() for v in (self._range.start, self._range.end))
+        first, last = span
+        return first, last
+
+
+def _ms(night: str) -> float:
+    return float(pd.Timestamp(night).timestamp() * 1000)
+
+
+def _source(columns: dict[str, str]) -> Any:
+    return ColumnDataSource({k: [v] for k, v in columns.items()})
+
+
+def _axis_label(choice: Choice) -> str:
+    if choice.metric == "deviation":
+        return f"Δ {choice.product.split()[0]}"
+    return choice.metric.replace("_", " ").removesuffix(" dn")
+
+
+def _title(band: str, rows: pd.DataFrame) -> str:
+    seen = np.isfinite(rows["value"].to_numpy(dtype=float))
+    if not seen.any():
+        return f"{band} · no data"
+    bad = int((seen & (rows["status"].to_numpy(dtype=object) == "rejected")).sum())
+    return f"{band} · {int(seen.sum())} nights" + (f", {bad} rejected" if bad else "")

@@ -1,0 +1,75 @@
+"""The archive behind a server: opened once it is there, and anew when another takes its place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from calib.errors import CalibError
+from monitor.collect import Collector
+
+__all__ = ["Source"]
+
+Stamp = tuple[int, int]
+
+
+class Source:
+    """Gives all sessions of a server one collector, or the reason why there is none.
+
+    Parameters
+    ----------
+    root : Path
+        The archive's folder; it may come into being later, or be replaced.
+    waiting : callable, optional
+        Returns what to say instead of the reason, or an empty text for the reason itself: whoever fills the archive
+        knows better what is going on.
+    """
+
+    def __init__(self, root: Path, waiting: Callable[[], str] | None = None) -> None:
+        self.root = root
+        self._waiting = waiting or (lambda: "")
+        self._lock = threading.Lock()
+        self._collector: Collector | None = None
+        self._opened: Stamp | None = None
+
+    def collector(self) -> Collector:
+        """Return the collector of the archive that is in the folder now.
+
+        Raises
+        ------
+        CalibError
+            If there is none, or it cannot be used.
+        """
+        with self._lock:
+            stamp = self._stamp()
+            if self._collector is None or stamp is None or stamp != self._opened:
+                if self._collector is not None:
+                    self._collector.archive.close()
+                self._collector = None
+                self._collector = Collector(self.root)
+                self._opened = self._stamp()
+            return self._collector
+
+    def serves(self, collector: Collector) -> bool:
+        """Whether a session's collector reads what is in the folder now."""
+        with self._lock:
+            return collector is self._collector and self._opened == self._stamp()
+
+    def problem(self) -> str:
+        """Return why there is nothing to show, with what to do about it; empty if there is something."""
+        try:
+            if self.collector().snapshot().nights:
+                return ""
+            reason = f"{self.root} holds no night yet; fill it with `calib run RAW --archive {self.root}`"
+        except (CalibError, OSError) as error:
+            reason = str(error)
+        return self._waiting() or reason
+
+    def _stamp(self) -> Stamp | None:
+        """Return what tells one database file from another of the same name."""
+        try:
+            found = (self.root / "archive.sqlite").stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino

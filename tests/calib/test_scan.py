@@ -1,0 +1,354 @@
+"""Scans: what a final frame is, number by number, and whose sky offset it received."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from calib.checks import Check, CheckResult, Verdict
+from calib.flags import flag
+from calib.profile import load_profile
+from calib.scan import Master, calibrate_scan, substitutes
+from calib.simulate import AirglowWaves, Galaxy, ShortScan, Survey
+
+FULL = load_profile("2mass")
+SIZE = 64
+PROFILE = FULL.model_copy(update={"detector": FULL.detector.model_copy(update={"shape": (SIZE, SIZE)})})
+N_FRAMES = 138
+SURVEY = Survey(nights=1, n_scan=N_FRAMES, size_px=SIZE, seed=11)
+BLOCKS = ((0, 45), (46, 91), (92, 137))
+ERRORS = {"dark": 0.9, "canonical": 6e-4}
+
+
+def masters_of(truth, read):
+    """Return a dark and a canonical that are wrong by their errors; bad pixels are flagged as the pipeline would."""
+    rng = np.random.default_rng(3)
+    shape = truth.good.shape
+    dark = truth.dark[read] + ERRORS["dark"] * rng.standard_normal(shape)
+    value = truth.responsivity * (1 + ERRORS["canonical"] * rng.standard_normal(shape))
+    mask = np.where(truth.responsivity < 0.5, flag("DEAD"), 0)
+    noisy = (truth.noise_dn[read] > 2.5 * np.median(truth.noise_dn[read])) | ~truth.good & (mask == 0)
+    return (
+        Master(
+            dark.astype(np.float32),
+            np.full(shape, ERRORS["dark"], np.float32),
+            np.where(noisy, flag("NOISY"), 0).astype(np.int16),
+        ),
+        Master(value.astype(np.float32), np.full(shape, ERRORS["canonical"], np.float32), mask.astype(np.int16)),
+    )
+
+
+class Run:
+    """A scan calibrated, with everything that went in and came out."""
+
+    def __init__(self, survey=SURVEY, *, band="H", read="R2-R1", change=None, **options):
+        night = survey.night(0)
+        self.sequence, self.truth = night.scan(band, 1), night.truth(band)
+        self.raw = {"R1": self.sequence.r1.copy(), "R2": self.sequence.r2.copy()}
+        self.dark, self.canonical = masters_of(self.truth, read)
+        if change:
+            self.raw = change(self) or self.raw
+        self.values, self.errors, self.masks, self.firsts = [], [], [], []
+        self.result = calibrate_scan(
+            self.raw,
+            band=band,
+            read=read,
+            dark=self.dark,
+            canonical=self.canonical,
+            profile=PROFILE,
+            sink=self.keep,
+            **options,
+        )
+        self.value, self.error, self.mask = (
+            np.concatenate(x).reshape(-1, SIZE, SIZE) for x in (self.values, self.errors, self.masks)
+        )
+        bits = self.dark.mask | self.canonical.mask
+        self.good = bits == 0
+
+    def keep(self, block):
+        # The arrays are used again after this returns.
+        self.firsts.append(block.first)
+        self.values.append(block.value.copy())
+        self.errors.append(block.error.copy())
+        self.masks.append(block.mask.copy())
+
+    @property
+    def used(self):
+        return [b.used_block for b in self.result.blocks]
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    return Run()
+
+
+def by_the_book(run):
+    """Calibrate with plain NumPy in double precision: (raw − dark)/flat, less the sky offset, level kept."""
+    usable = (run.canonical.mask & flag("DEAD")) == 0
+    signal = run.raw["R2"].astype(float) - run.raw["R1"]
+    signal[run.raw["R2"] >= 52_200] = np.nan
+    flat = np.where(usable, run.canonical.value.astype(float), np.nan)
+    frames = (signal - run.dark.value.astype(float)) / flat
+    final = np.empty_like(frames)
+    for first, last in BLOCKS:
+        block = frames[first : last + 1]
+        level = np.array([np.nanmedian(f[run.good]) for f in block])
+        samples = block - level[:, None, None]
+        offset = np.full((SIZE, SIZE), np.nan)
+        for y, x in np.argwhere(usable):
+            column = samples[:, y, x]
+            offset[y, x] = stats.trim_mean(column[np.isfinite(column)], 0.2)
+        offset -= np.nanmedian(offset[run.good])
+        for k, f in enumerate(block):
+            plain = f - offset
+            final[first + k] = plain + level[k] - np.nanmedian(plain[run.good])
+    return final
+
+
+def test_a_final_frame_is_dark_subtracted_flattened_and_freed_of_its_offset_to_the_last_digit(quiet):
+    np.testing.assert_allclose(quiet.value, by_the_book(quiet), rtol=2e-6, atol=5e-3)
+    assert quiet.value.dtype == np.float32
+
+
+def test_the_background_stays_at_the_level_of_the_sky(quiet):
+    usable = (quiet.canonical.mask & flag("DEAD")) == 0
+    flat = np.where(usable, quiet.canonical.value, np.nan)
+    before = (quiet.raw["R2"].astype(float) - quiet.raw["R1"] - quiet.dark.value) / flat
+    for k in range(N_FRAMES):
+        level = np.nanmedian(before[k][quiet.good])
+        assert quiet.result.level_dn[k] == pytest.approx(level, abs=1e-2)
+        assert np.nanmedian(quiet.value[k][quiet.good]) == pytest.approx(level, abs=1e-2)
+    sky = quiet.sequence.truth.sky_dn
+    assert np.abs(quiet.result.level_dn / sky - 1).max() < 0.01
+
+
+def test_a_skewed_pattern_does_not_move_the_background_either():
+    def corner(run):
+        y, x = np.indices((SIZE, SIZE)) / SIZE
+        glow = 400 * np.exp(-np.hypot(x, y) / 0.2)
+        run.raw["R2"] = (run.raw["R2"] + glow).astype(np.uint16)
+
+    run = Run(change=corner)
+    assert np.abs(run.result.shift_dn).max() > 0.3
+    after = np.array([np.nanmedian(f[run.good]) for f in run.value])
+    np.testing.assert_allclose(after, run.result.level_dn, atol=1e-2)
+
+
+def test_a_quiet_scan_uses_its_own_offsets_and_comes_out_block_by_block(quiet):
+    assert [(b.offset.first, b.offset.last) for b in quiet.result.blocks] == list(BLOCKS)
+    assert [b.verdict.status for b in quiet.result.blocks] == ["accepted"] * 3
+    assert quiet.used == [0, 1, 2]
+    assert (quiet.result.status, quiet.result.cause) == ("calibrated", "")
+    assert quiet.firsts == [0, 46, 92]
+    assert quiet.value.shape == quiet.error.shape == quiet.mask.shape == (N_FRAMES, SIZE, SIZE)
+    assert not (quiet.mask & flag("SUBST")).any()
+
+
+def test_errors_are_as_wide_as_the_deviations_from_the_truth(quiet):
+    scene = quiet.sequence.truth
+    truth = np.stack([scene.scene_dn(k) for k in range(N_FRAMES)])
+    deviation = quiet.value - truth
+    # What all pixels of a frame share is the noise of its level.
+    deviation -= np.array([np.nanmedian(f[quiet.good]) for f in deviation])[:, None, None]
+    dark_sky = truth < 1.02 * scene.sky_dn[:, None, None]
+    pull = (deviation / quiet.error)[dark_sky & quiet.good]
+    assert pull.std() == pytest.approx(1, abs=0.03)
+
+
+def test_the_error_of_the_canonical_grows_with_the_light(quiet):
+    def doubt(run):
+        run.canonical.error[:] = 0.02
+
+    run = Run(change=doubt)
+    more = (run.error.astype(float) ** 2 - quiet.error.astype(float) ** 2)[:, quiet.good]
+    signal = (quiet.value / quiet.canonical.value)[:, quiet.good]
+    expected = (0.02**2 - ERRORS["canonical"] ** 2) * signal**2 * (1 - 2 / 46)
+    assert np.nanmedian(more / expected) == pytest.approx(1, abs=0.01)
+
+
+def test_saturated_samples_are_missing_and_say_why():
+    def star(run):
+        run.raw["R2"][50:53, 10:14, 20:24] = 52_200
+
+    run = Run(change=star)
+    spot = np.s_[50:53, 10:14, 20:24]
+    assert np.isnan(run.value[spot]).all()
+    assert (run.mask[spot] & flag("SATUR")).all()
+    assert not (run.mask[spot] & flag("NODATA")).any()
+    assert np.isfinite(run.value[49, 10:14, 20:24][run.good[10:14, 20:24]]).all()
+    others = np.ones(run.value.shape, bool)
+    others[spot] = False
+    saturated = run.raw["R2"] >= 52_200
+    np.testing.assert_array_equal((run.mask & flag("SATUR")) > 0, saturated)
+    assert np.isnan(run.value[saturated]).all()
+
+
+def test_r1_still_shows_what_saturated_later():
+    def star(run):
+        run.raw["R2"][50:53, 10:14, 20:24] = 60_000
+
+    run = Run(read="R1", change=star)
+    assert np.isfinite(run.value[50:53, 10:14, 20:24][:, run.good[10:14, 20:24]]).all()
+    assert not (run.mask & flag("SATUR")).any()
+
+
+def test_dead_pixels_have_no_value_and_hot_ones_keep_theirs(quiet):
+    dead = quiet.canonical.mask > 0
+    assert dead.any()
+    assert np.isnan(quiet.value[:, dead]).all()
+    assert (quiet.mask[:, dead] & flag("DEAD")).all()
+    assert (quiet.mask[:, dead] & flag("NODATA")).all()
+    noisy = (quiet.dark.mask > 0) & ~dead
+    assert np.isfinite(quiet.value[:, noisy]).all()
+    assert (quiet.mask[:, noisy] & flag("NOISY")).all()
+
+
+def test_sentinels_in_the_raw_frames_are_missing_samples():
+    def spoil(run):
+        run.good_pixel = tuple(np.argwhere(run.truth.good)[500])
+        raw = {k: v.astype(np.int32) for k, v in run.raw.items()}
+        raw["R1"][7, *run.good_pixel] = -99
+        return raw
+
+    run = Run(change=spoil)
+    y, x = run.good_pixel
+    assert np.isnan(run.value[7, y, x])
+    assert run.mask[7, y, x] == flag("NODATA")
+    assert np.isfinite(run.value[8, y, x])
+
+
+def test_pixels_that_are_hot_do_not_set_the_level():
+    def heat(run):
+        run.dark.value[:, ::2] -= 3_000
+        run.dark.mask[:, ::2] |= flag("HOT")
+
+    run = Run(change=heat)
+    assert np.abs(run.result.level_dn / run.sequence.truth.sky_dn - 1).max() < 0.01
+
+
+# Substitution ----------------------------------------------------------------------------------------------------
+
+RESIDUE = Check("sky_offset", "residue", "%", "max", "", "galaxy or bright star")
+HALVES = Check("sky_offset", "halves", "%", "max", "", "airglow wave")
+
+
+def verdicts(pattern, excess=None):
+    """Return verdicts, A accepted and r rejected; rejected ones exceed their limit by given factors."""
+    return [
+        Verdict("accepted", "", (CheckResult(RESIDUE, 0.1, 1.0),))
+        if c == "A"
+        else Verdict("rejected", "", (CheckResult(RESIDUE, (excess or {}).get(k, 2.0), 1.0),))
+        for k, c in enumerate(pattern)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "used"),
+    [
+        ("AAAAAA", [0, 1, 2, 3, 4, 5]),
+        ("rAAAAA", [1, 1, 2, 3, 4, 5]),
+        ("ArA", [0, 0, 2]),  # the earlier of two as near
+        ("ArrA", [0, 0, 3, 3]),
+        ("AArrrr", [0, 1, 1, 1, 1, 1]),
+        ("rrrA", [3, 3, 3, 3]),
+        ("A", [0]),
+        ("r", [0]),
+    ],
+)
+def test_a_rejected_offset_is_replaced_by_the_nearest_accepted_one(pattern, used):
+    assert substitutes(verdicts(pattern)) == used
+
+
+def test_without_an_accepted_one_the_best_serves_all():
+    assert substitutes(verdicts("rrrr", {0: 5.0, 1: 3.0, 2: 1.2, 3: 1.2})) == [2, 2, 2, 2]
+    twice = Verdict("rejected", "", (CheckResult(RESIDUE, 1.1, 1.0), CheckResult(HALVES, 1.1, 1.0)))
+    assert substitutes([twice, *verdicts("r")]) == [1, 1]  # one failed check before two
+    unknown = Verdict("rejected", "", (CheckResult(RESIDUE, math.nan, 1.0),))
+    assert substitutes([unknown, *verdicts("r", {0: 100.0})]) == [1, 1]
+
+
+def test_frames_that_received_another_blocks_offset_say_so():
+    run, own = Run(rulings={1: "rejected"}), Run()
+    assert run.used == [0, 0, 2]
+    assert run.result.status == "substituted"
+    assert run.result.cause == "sky offset of blocks 1 ← 0"
+    assert run.result.blocks[1].verdict.cause == "rejected by decision"
+    assert (run.mask[46:92] & flag("SUBST")).all()
+    assert not (run.mask[:46] & flag("SUBST")).any()
+    assert not (run.mask[92:] & flag("SUBST")).any()
+    # They are the same frames with the difference of the two offsets.
+    offsets = [b.offset.value for b in run.result.blocks]
+    change = run.value[46:92] - own.value[46:92]
+    expected = (offsets[1] - offsets[0])[None] + (run.result.shift_dn - own.result.shift_dn)[46:92, None, None]
+    np.testing.assert_allclose(change[:, run.good], expected[:, run.good], atol=5e-3)
+    np.testing.assert_array_equal(run.value[:46], own.value[:46])
+
+
+def test_a_galaxy_is_found_in_its_block_and_a_neighbours_offset_used():
+    survey = SURVEY.with_fault(Galaxy(night=0, frame=115, peak_dn=800.0, scale_px=50.0))
+    run = Run(survey)
+    assert [b.verdict.status for b in run.result.blocks][2] == "rejected"
+    assert {c.check.name for c in run.result.blocks[2].verdict.failed} & {"residue", "halves"}
+    assert run.used[2] in (0, 1)
+    assert run.result.status == "substituted"
+    # The galaxy is still there, instead of a hole.
+    truth = np.stack([run.sequence.truth.scene_dn(k) for k in range(92, 138)])
+    deviation = np.nanmean((run.value[92:] - truth)[:, run.good], axis=0)
+    own = Run(survey, rulings={2: "accepted"})
+    eaten = np.nanmean((own.value[92:] - truth)[:, run.good], axis=0)
+    assert np.std(deviation) < 0.5 * np.std(eaten)
+
+
+def test_a_scan_without_an_accepted_block_takes_its_best_and_is_badged():
+    run = Run(SURVEY.with_fault(AirglowWaves(night=0, percent=4.0, wavelength_px=45.0, speed_px=0.4)))
+    assert {b.verdict.status for b in run.result.blocks} == {"rejected"}
+    assert run.result.status == "best block"
+    assert run.result.cause.startswith(f"no accepted sky offset; block {run.used[0]} serves")
+    assert len(set(run.used)) == 1
+    assert np.isfinite(run.value[:, run.good]).mean() > 0.99
+
+
+def test_a_short_scan_is_calibrated_with_its_only_block_and_badged():
+    run = Run(SURVEY.with_fault(ShortScan(night=0, frames=30)))
+    assert len(run.value) == 30
+    assert (run.result.status, run.used) == ("best block", [0])
+    assert run.result.blocks[0].verdict.cause.startswith("too few frames")
+    assert not (run.mask & flag("SUBST")).any()
+
+
+def test_a_person_may_accept_a_block():
+    run = Run(SURVEY.with_fault(ShortScan(night=0, frames=30)), rulings={0: "accepted", 7: "rejected"})
+    assert (run.result.status, run.used) == ("calibrated", [0])
+    assert run.result.blocks[0].verdict.cause == ""
+
+
+def test_a_substitutes_error_does_not_count_the_frame_twice(quiet):
+    # A frame has a share in its own block's offset, which lowers the error; none in another's.
+    run = Run(rulings={1: "rejected"})
+    assert np.nanmedian(run.error[46:92] / quiet.error[46:92]) == pytest.approx(1 + 1 / 46, abs=0.01)
+
+
+def test_a_scan_saturated_throughout_gives_nothing_and_says_so():
+    def blind(run):
+        run.raw["R2"][:] = 65_535
+
+    run = Run(change=blind)
+    assert np.isnan(run.value).all()
+    assert run.result.status == "best block"
+    assert np.isnan(run.result.level_dn).all()
+
+
+def test_levels_and_offsets_do_not_need_the_frames_to_be_written(quiet):
+    result = calibrate_scan(
+        quiet.raw,
+        band="H",
+        read="R2-R1",
+        dark=quiet.dark,
+        canonical=quiet.canonical,
+        profile=PROFILE,
+    )
+    np.testing.assert_array_equal(result.level_dn, quiet.result.level_dn)
+    np.testing.assert_array_equal(result.shift_dn, quiet.result.shift_dn)
+    for one, other in zip(result.blocks, quiet.result.blocks, strict=True):
+        np.testing.assert_array_equal(one.offset.value, other.offset.value)

@@ -1,0 +1,122 @@
+"""Whether the archive is what it says it is, and that a run repairs what is not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from small_camera import Night, assert_same, rows, run, survey_of, write_raw
+
+from calib.archive import schema
+from calib.archive.database import Archive
+from calib.archive.verify import verify_archive
+
+
+def verified(root: Path) -> list[str]:
+    archive = Archive(root)
+    _, faults = verify_archive(archive, lambda *_: None)
+    archive.close()
+    return faults
+
+
+def test_a_settled_archive_has_no_fault(four_nights: Night) -> None:
+    seen: list[tuple[int, int, str]] = []
+    n, faults = verify_archive(Archive(four_nights.root), lambda *step: seen.append(step))
+    assert faults == []
+    assert n == len(rows(four_nights.root, "products")) == len(seen)
+
+
+KINDS = {
+    "dark": "nights/1999-05-02/J/dark-R1.fits",
+    "responsivity": "nights/1999-05-02/J/responsivity.fits",
+    "canonical": "nights/1999-05-02/J/canonical.fits",
+    "sky offsets": "nights/1999-05-03/J/scans/001/sky-offsets-R1.fits",
+    "frames": "nights/1999-05-03/J/scans/001/frames-R2-R1.fits",
+    "reference dark": "references/J/first-light/dark-R1.fits",
+    "reference responsivity": "references/J/first-light/responsivity.fits",
+}
+
+
+@pytest.mark.parametrize("path", KINDS.values(), ids=KINDS)
+def test_a_product_that_was_deleted_is_named_and_made_again(path: str, settled: Night, four_nights: Night) -> None:
+    (settled.root / path).unlink()
+    assert verified(settled.root) == [f"{path}: missing"]
+    report = run(settled.root, settled.raw)
+    assert not report.idle
+    assert verified(settled.root) == []
+    assert_same(settled.root, four_nights.root)
+
+
+@pytest.mark.parametrize("path", KINDS.values(), ids=KINDS)
+def test_a_product_that_was_altered_is_named_and_made_again(path: str, settled: Night, four_nights: Night) -> None:
+    data = bytearray((settled.root / path).read_bytes())
+    data[len(data) // 2] ^= 0x10
+    (settled.root / path).write_bytes(data)
+    assert verified(settled.root) == [f"{path}: altered since it was recorded"]
+    run(settled.root, settled.raw)
+    assert verified(settled.root) == []
+    assert_same(settled.root, four_nights.root)
+
+
+def test_a_product_that_was_cut_off_stops_no_run(settled: Night, four_nights: Night) -> None:
+    for path in ("nights/1999-05-02/J/dark-R2-R1.fits", "nights/1999-05-02/J/responsivity.fits"):
+        (settled.root / path).write_bytes((settled.root / path).read_bytes()[:5000])
+    run(settled.root, settled.raw)
+    assert_same(settled.root, four_nights.root)
+
+
+def test_what_rotted_on_the_disk_is_made_again_once_it_was_found(settled: Night, four_nights: Night) -> None:
+    """Size and time are as they were: only the hash tells."""
+    path = settled.root / KINDS["responsivity"]
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[-3000] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert run(settled.root, settled.raw).idle
+    assert verified(settled.root) == [f"{KINDS['responsivity']}: altered since it was recorded"]
+    run(settled.root, settled.raw)
+    assert verified(settled.root) == []
+    assert_same(settled.root, four_nights.root)
+
+
+def test_everything_deleted_is_made_again(settled: Night, four_nights: Night) -> None:
+    for path in settled.root.rglob("*.fits"):
+        path.unlink()
+    assert len(verified(settled.root)) == len(rows(settled.root, "products"))
+    run(settled.root, settled.raw)
+    assert_same(settled.root, four_nights.root)
+
+
+def test_a_damaged_product_whose_raw_files_are_gone_stops_no_run(tmp_path: Path) -> None:
+    survey = survey_of(4, scans={3: 1})
+    raw = write_raw(survey, tmp_path / "raw")
+    archive = tmp_path / "archive"
+    run(archive, raw)
+    for name in ("J-dark.fits", "J-twilight.fits", "J-scan-001.fits"):
+        (raw / survey.night(3).date / name).unlink()
+    for path in (archive / "nights" / survey.night(3).date).rglob("*.fits"):
+        path.unlink()
+    report = run(archive, raw)
+    assert len(report.messages) == 3
+    assert verified(archive) == []
+    assert [r["night"] for r in rows(archive, "flats")] == [survey.night(k).date for k in range(3)]
+    assert rows(archive, "scans") == []
+
+
+def test_a_file_that_no_row_knows_is_named(settled: Night) -> None:
+    stray = settled.root / "nights" / "1999-05-02" / "J" / "dark-R1-old.fits"
+    stray.write_bytes(b"mine")
+    assert verified(settled.root) == ["nights/1999-05-02/J/dark-R1-old.fits: not recorded in the database"]
+
+
+def test_a_row_that_no_product_stands_behind_is_named(settled: Night) -> None:
+    path = KINDS["responsivity"]
+    archive = Archive(settled.root)
+    with archive.begin() as connection:
+        connection.execute(sa.delete(schema.products).where(schema.products.c.path == path))
+    assert sorted(verified(settled.root)) == [
+        f"{path}: a row names it, no product is recorded",
+        f"{path}: not recorded in the database",
+    ]

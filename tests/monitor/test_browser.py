@@ -1,0 +1,285 @@
+"""The page as its users meet it: in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from browser_window import IDLE, REPOSITORY, Served, Window
+from small_camera import Night, small_text
+
+from calib.archive import schema
+from calib.archive.database import Archive
+from monitor.address import PAGES
+
+pytest.importorskip("pytest_playwright")
+pytestmark = pytest.mark.slow
+
+WIDE, NARROW = (1440, 900), (390, 844)
+Open = Callable[..., Window]
+
+
+def query(page: Any) -> dict[str, str]:
+    return page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
+
+
+def arrive(page: Any, **parts: str) -> None:
+    """Wait until the address says so."""
+    page.wait_for_function(
+        "parts => { const q = new URLSearchParams(location.search);"
+        " return Object.entries(parts).every(([k, v]) => q.get(k) === v) }",
+        arg=parts,
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_page_opens(server: Served, window: Open, size: tuple[int, int], theme: str) -> None:
+    w = window(size, theme)
+    page = w.open(server.url)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    assert page.evaluate("document.documentElement.lang") == "en"
+    faults = []
+    for name, title in PAGES.items():
+        w.go(name)
+        assert page.title().startswith(f"{title} · ")
+        failed = page.locator("#main [role=alert]")
+        if failed.count():
+            faults.append(f"{name}: {failed.first.inner_text()}")
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            faults.append(f"{name} is {wide} px wider than the window")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_serious_obstacle(server: Served, window: Open, theme: str) -> None:
+    """Axe finds nothing serious or critical; what it says of Bokeh's own elements is not ours to mend."""
+    axe_sync = pytest.importorskip("axe_playwright_python.sync_playwright")
+    w = window(WIDE, theme)
+    page = w.open(server.url)
+    faults = []
+    for name in PAGES:
+        w.go(name)
+        for found in axe_sync.Axe().run(page).response["violations"]:
+            if found["impact"] not in ("serious", "critical"):
+                continue
+            ours = [n for n in found["nodes"] if "bk-" not in str(n["target"])]
+            faults += [f"{name}: {found['id']} ({found['help']}): {n['target']} {n['html'][:160]}" for n in ours]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_an_address_opens_its_view(server: Served, faulty: Night, window: Open, name: str) -> None:
+    night = faulty.date(2)
+    w = window()
+    page = w.open(f"{server.url}?page={name}&night={night}&band=H")
+    assert page.locator("#night").input_value() == night
+    assert page.locator("#rail [aria-current=page]").inner_text().strip() == PAGES[name]
+    assert {"page": name, "night": night, "band": "H"}.items() <= query(page).items()
+    assert page.locator("#main [role=alert]").count() == 0
+
+
+def test_what_an_address_cannot_mean_is_left_out(server: Served, window: Open) -> None:
+    w = window()
+    page = w.open(f"{server.url}?page=nowhere&night=yesterday&band=%3Cscript%3E&scan=-1&x=9999999&unknown=1")
+    assert page.locator("#rail [aria-current=page]").inner_text().strip() == "Review"
+    assert query(page) == {"page": "review"}
+
+
+def test_back_returns_to_the_view_before(server: Served, faulty: Night, window: Open) -> None:
+    w = window()
+    page = w.open(f"{server.url}?page=review&night={faulty.date(3)}")
+    w.go("log")
+    page.locator("#previous").click()
+    arrive(page, page="log", night=faulty.date(2))
+    page.go_back()
+    arrive(page, page="log", night=faulty.date(3))
+    page.wait_for_function(f"() => document.title.includes('{faulty.date(3)}')")
+    page.go_back()
+    arrive(page, page="review", night=faulty.date(3))
+    page.locator("#rail-review[aria-current=page]").wait_for()
+    page.go_forward()
+    arrive(page, page="log")
+    page.locator("#rail-log[aria-current=page]").wait_for()
+    w.settle()
+
+
+def test_nights_are_stepped_by_button_and_calendar(server: Served, faulty: Night, window: Open) -> None:
+    w = window()
+    page = w.open(server.url)
+    assert page.locator("#next").is_disabled()
+    page.locator("#previous").click()
+    arrive(page, night=faulty.date(3))
+    page.locator("#night").fill(faulty.date(0))
+    arrive(page, night=faulty.date(0))
+    page.locator("#previous[disabled]").wait_for()
+    page.locator("#next").click()
+    arrive(page, night=faulty.date(1))
+    w.settle()
+
+
+def test_the_keyboard_serves_the_routine(server: Served, faulty: Night, window: Open) -> None:
+    w = window()
+    page = w.open(server.url)
+    page.keyboard.press("ArrowLeft")
+    arrive(page, night=faulty.date(3))
+    page.keyboard.press("ArrowRight")
+    arrive(page, night=faulty.date(4))
+    for number, name in enumerate(PAGES, start=1):
+        page.keyboard.press(str(number))
+        arrive(page, page=name)
+        page.locator(f"#rail-{name}[aria-current=page]").wait_for()
+        w.settle()
+    # A key that is typed into a field is the field's own.
+    page.keyboard.press("1")
+    arrive(page, page="review")
+    page.locator("#night").focus()
+    page.keyboard.press("3")
+    w.settle()
+    assert query(page)["page"] == "review"
+
+
+def test_the_theme_is_kept(server: Served, window: Open) -> None:
+    w = window(theme="light")
+    page = w.open(server.url)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    page.keyboard.press("t")
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
+    assert page.evaluate(ground) != before
+    w.settle()
+    page.reload()
+    page.wait_for_function(IDLE)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator("#theme").click()
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'light'")
+    w.settle()
+
+
+def test_a_night_that_a_run_adds_appears(
+    faulty: Night, copy_of: Callable[[Night], Night], serve: Callable[[Path], Served], window: Open, tmp_path: Path
+) -> None:
+    night = copy_of(faulty)
+    served = serve(night.root)
+    w, elsewhere = window(), window()
+    page = w.open(served.url)
+    other = elsewhere.open(f"{served.url}?page=review&night={faulty.date(2)}")
+    assert page.locator("#night").input_value() == faulty.date(4)
+    (tmp_path / "small.toml").write_text(small_text(), "utf-8")
+    later = faulty.raw.with_name("raw-later")
+    run = [sys.executable, "-m", "calib.cli", "run", str(later), "--archive", str(night.root), "--instrument"]
+    subprocess.run([*run, str(tmp_path / "small.toml")], cwd=REPOSITORY, check=True, capture_output=True, timeout=120)
+    page.wait_for_function(f"() => document.title.includes('{faulty.date(5)}')", timeout=15_000)
+    page.locator(f"h1:has-text('{faulty.date(5)}')").wait_for(state="attached")
+    # Whoever looks at another night is left there, and may step on to the new one.
+    assert other.locator("#night").input_value() == faulty.date(2)
+    other.wait_for_function(f"() => !!Bokeh && document.title.includes('{faulty.date(2)}')")
+    w.settle()
+
+
+MARKUP = "<script>window.__run = 1</script><img src=nowhere onerror='window.__run = 1'><b>bold</b>"
+
+
+def test_text_of_headers_stays_text(
+    faulty: Night, copy_of: Callable[[Night], Night], serve: Callable[[Path], Served], window: Open
+) -> None:
+    night = copy_of(faulty)
+    archive = Archive(night.root)
+    with archive.begin() as connection:
+        for table, columns in {
+            schema.darks: ("cause",),
+            schema.flats: ("cause",),
+            schema.scans: ("cause",),
+            schema.sky_offsets: ("cause",),
+            schema.alerts: ("text",),
+            schema.files: ("reason",),
+        }.items():
+            connection.execute(sa.update(table).values(dict.fromkeys(columns, MARKUP)))
+        connection.execute(
+            sa.insert(schema.decisions).values(
+                time="2000-01-01T00:00:00.000Z",
+                who=MARKUP,
+                kind="sign-off",
+                night=night.date(4),
+                reason=MARKUP,
+            )
+        )
+        first = connection.execute(sa.select(schema.files.c.path).limit(1)).scalar_one()
+        connection.execute(
+            sa.update(schema.files)
+            .where(schema.files.c.path == first)
+            .values(path=first.replace(".fits", f"{MARKUP}.fits"), status="refused")
+        )
+    archive.close()
+    served = serve(night.root)
+    w = window()
+    page = w.open(f"{served.url}?page=review&night={night.date(4)}")
+    assert page.get_by_text("<script>window.__run", exact=False).count() > 0
+    for name in PAGES:
+        w.go(name)
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.__run") is None, name
+        assert page.locator("img[src=nowhere]").count() == 0, name
+        assert page.locator("#main b", has_text=re.compile("^bold$")).count() == 0, name
+
+
+def test_the_page_comes_back_after_a_restart(
+    faulty: Night, serve: Callable[[Path], Served], window: Open
+) -> None:
+    served = serve(faulty.root)
+    w = window()
+    page = w.open(f"{served.url}?page=review&night={faulty.date(3)}")
+    page.locator("#previous").click()
+    arrive(page, night=faulty.date(2))
+    page.evaluate("window.__before = true")
+    w.allowed = ["console: Failed to load resource", "console: WebSocket connection", "console: [bokeh"]
+    served.stop()
+    page.locator("#notice", has_text="Connection lost").wait_for()
+    served.start()
+    page.wait_for_function("() => !window.__before")
+    page.wait_for_function(IDLE)
+    page.locator("#notice").wait_for(state="hidden")
+    assert query(page)["night"] == faulty.date(2)
+    assert page.locator("#night").input_value() == faulty.date(2)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "older"])
+def test_an_archive_that_is_not_there_yet(
+    faulty: Night, serve: Callable[[Path], Served], window: Open, tmp_path: Path, kind: str
+) -> None:
+    root = tmp_path / "later"
+    words = {"missing": "calib run", "empty": "holds no night yet", "older": "schema version"}[kind]
+    if kind != "missing":
+        archive = Archive(root, create=True)
+        if kind == "older":
+            with archive.begin() as connection:
+                connection.execute(sa.update(schema.meta).values(value="0"))
+        archive.close()
+    if kind == "empty":
+        words = "is empty"
+    served = serve(root)
+    w = window(NARROW)
+    page = w.page
+    page.goto(served.url)
+    page.get_by_role("status").filter(has_text=words).wait_for()
+    assert page.locator("h1").inner_text() == "Nothing to show yet"
+    # The archive comes as a run would bring it: a new database in the place of whatever was there.
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(faulty.root, root)
+    page.wait_for_function(IDLE)
+    page.locator("#night").wait_for()
+    assert page.locator("#night").input_value() == faulty.date(4)
+    # It goes away under the page, which says so and stays; and comes back.
+    root.rename(root.with_name("away"))
+    page.locator("#notice", has_text="cannot be read").wait_for()
+    assert page.locator("#night").input_value() == faulty.date(4)
+    root.with_name("away").rename(root)
+    page.locator("#notice").wait_for(state="hidden")
