@@ -244,4 +244,7 @@ def compare_darks(cells_dn: NDArray[np.float64], standard_dn: NDArray[np.float64
         alone is no structure.
     """
     difference = cells_dn - standard_dn
-    return {"structure": float(np.max(np.abs(difference - np.median(difference))))}
+    # A cell without a usable pixel says nothing; with half of them gone there is nothing to compare.
+    if np.isfinite(difference).mean() < 0.5:
+        return {"structure": float("nan")}
+    return {"structure": float(np.nanmax(np.abs(difference - np.nanmedian(difference))))}

@@ -88,7 +88,8 @@ def states(
     sigma = np.hypot(np.nan_to_num(errors), scatter)
     found = []
     for value, s in zip(values, sigma, strict=True):
-        if not np.isfinite(value):
+        if not np.isfinite(value) or not s > 0:
+            # A deviation without any idea of its error is no more known than one that is missing.
             found.append("UNKNOWN")
         elif abs(value) < significance * s or abs(value) < limits.watch:
             found.append("OK")

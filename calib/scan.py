@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib import kernels
-from calib.checks import Verdict, evaluate, judge
+from calib.checks import CheckResult, Verdict, evaluate, judge
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
 from calib.profile import Profile
@@ -170,7 +170,7 @@ def calibrate_scan(
                 cells=profile.detector.cells,
             )
         )
-    verdicts = [judge(evaluate("sky_offset", o.values, limits)) for o in offsets]
+    verdicts = [judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn) for o in offsets]
     for k, ruling in (rulings or {}).items():
         if k < len(verdicts):
             cause = "" if ruling == "accepted" else "rejected by decision"
@@ -205,6 +205,22 @@ def calibrate_scan(
         status,
         cause,
     )
+
+
+def judge_offset(checks: tuple[CheckResult, ...], level_dn: float) -> Verdict:
+    """Return the verdict on a sky offset.
+
+    Halves that disagree and samples that are skewed may come from airglow or from a galaxy or halo that drifts through.
+    Waves leave the level of a frame alone, a bright object lifts it: the unsteadiness of the levels tells them apart.
+    """
+    if not level_dn > 0:
+        return judge(checks, cause="no positive sky level")
+    failed = next((c.check.name for c in checks if not c.passed), "")
+    measured = {c.check.name: c.value for c in checks}
+    if failed not in ("residue", "halves") or not np.isfinite(measured["halves"]):
+        return judge(checks)
+    lifted = measured["steadiness"] > 0.3 * measured["halves"]
+    return judge(checks, cause="galaxy or bright star" if lifted else "airglow wave")
 
 
 def substitutes(verdicts: list[Verdict]) -> list[int]:

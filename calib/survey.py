@@ -555,10 +555,10 @@ class _Run:
 
 
 def _same_file(gone: Row, other: Row) -> bool:
-    """Return whether a raw file of the same sequence stands for one that is gone: its original, or moved there."""
-    if gone["status"] == "duplicate":
-        return bool(other["status"] == "used")
-    return all(gone[k] == other[k] for k in ("size", "start_mjd", "n_frames"))
+    """Return whether a raw file of the same sequence stands for one that is gone: a copy, or moved there."""
+    if (gone["start_mjd"], gone["n_frames"]) != (other["start_mjd"], other["n_frames"]):
+        return False
+    return bool(gone["size"] == other["size"] or "duplicate" in (gone["status"], other["status"]))
 
 
 def _damaged(table: sa.Table) -> sa.Select[Any]:

@@ -48,6 +48,8 @@ class Snapshot:
         metric, value, error, unit.
     alerts, decisions : DataFrame
         Alerts, and the decisions that were taken.
+    taken : tuple of str
+        Nights of which there are raw files, whatever became of them.
     """
 
     revision: int
@@ -59,11 +61,12 @@ class Snapshot:
     metrics: pd.DataFrame
     alerts: pd.DataFrame
     decisions: pd.DataFrame
+    taken: tuple[str, ...] = ()
 
     @cached_property
     def nights(self) -> tuple[str, ...]:
         """All nights in which anything was taken, in order."""
-        return tuple(sorted({*self.darks["night"], *self.flats["night"], *self.scans["night"]}))
+        return tuple(sorted({*self.darks["night"], *self.flats["night"], *self.scans["night"], *self.taken}))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ class Snapshot:
             return ()
         undone = set(d.loc[d["kind"] == "undo", "undoes"].dropna())
         standing = d[(d["kind"] == "period") & ~d["id"].isin(undone)]
-        return tuple((n, b or "") for n, b in zip(standing["night"], standing["band"], strict=True))
+        return tuple((n, "" if pd.isna(b) else b) for n, b in zip(standing["night"], standing["band"], strict=True))
 
     def near(self, night: str) -> str:
         """Return the night itself if anything was taken in it, else the latest before it, else the last of all."""
@@ -175,6 +178,10 @@ class Collector:
             .group_by(o.c.night, o.c.band, o.c.read)
             .order_by(o.c.night)
         )
+        f = schema.files
+        # Only what was looked at: while a run is at work the nights still to come are no news.
+        taken = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
+        taken = taken.where(f.c.status.not_in(("pending", "supplied", "gone")))
         regions = ["array", *(f"Q{k + 1}" for k in range(int(np.prod(profile.detector.quadrants))))]
         metrics = sa.select(m).where(m.c.region.in_(regions)).order_by(m.c.night)
         return Snapshot(
@@ -187,6 +194,7 @@ class Collector:
             metrics=self._frame(metrics),
             alerts=self._frame(sa.select(schema.alerts).order_by(schema.alerts.c.night)),
             decisions=self._frame(sa.select(schema.decisions).order_by(schema.decisions.c.id)),
+            taken=tuple(r["night"] for r in self.archive.rows(taken)),
         )
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:

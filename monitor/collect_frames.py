@@ -164,7 +164,7 @@ def _physical(stored: NDArray[Any], hdu: Hdu) -> NDArray[Any]:
 
 
 def _tiles(source: Path | io.BytesIO, hdu: Hdu, frame: int) -> NDArray[Any]:
-    with fits.open(source, memmap=isinstance(source, Path)) as hdus:
+    with fits.open(source, memmap=False) as hdus:
         section = hdus[hdu.index].section
         plane = np.asarray(section[frame] if len(hdu.axes) == 3 else section[:, :])
         return plane.astype(plane.dtype.newbyteorder("="))

@@ -55,7 +55,7 @@ class NightRows:
     darks : dict
         Read → row; None where there is none.
     verdicts : dict
-        ``flat`` or ``dark`` (of the read that makes responsivities) → night → verdict.
+        ``flat``, ``dark R1``, … → night → verdict.
     """
 
     flat: Row | None
@@ -66,16 +66,12 @@ class NightRows:
 def night_rows(snapshot: Snapshot, night: str, band: str) -> NightRows:
     """Look up the rows of a night and band."""
     flats, darks = snapshot.flats, snapshot.darks
-    read = snapshot.profile.responsivity.read
-    own = flats["band"] == band
-    one = (darks["band"] == band) & (darks["read"] == read)
+    verdicts = {"flat": flats[flats["band"] == band]}
+    verdicts |= {f"dark {r}": darks[(darks["band"] == band) & (darks["read"] == r)] for r in snapshot.profile.reads}
     return NightRows(
         snapshot.flat(night, band),
         {r: snapshot.dark(night, band, r) for r in snapshot.profile.reads},
-        {
-            "flat": dict(zip(flats["night"][own], flats["status"][own], strict=True)),
-            "dark": dict(zip(darks["night"][one], darks["status"][one], strict=True)),
-        },
+        {name: dict(zip(t["night"], t["status"], strict=True)) for name, t in verdicts.items()},
     )
 
 
@@ -106,7 +102,8 @@ def night_files(collector: Collector, rows: NightRows, night: str, band: str, re
         missing["dark"] = f"the product of {night} is not in the archive; calib verify lists what is lost"
     else:
         dark = load(supplied_path(band, f"dark-{read}"), "SCI", "ERR", "DQ", "NOISE")
-        notes["dark"] = "supplied"
+        if dark is not None:
+            notes["dark"] = "supplied"
         used = flat_row["dark_night"] if flat_row else None
         missing["dark"] = f"no dark was taken in {band}" + (
             f"; that of {used} was used" if used and used != night else ""
@@ -124,8 +121,12 @@ def night_files(collector: Collector, rows: NightRows, night: str, band: str, re
     canonical = load(canonical_path(night, band), "SCI", "ERR", "DQ")
     if canonical is None:
         canonical = load(supplied_path(band, "responsivity"), "SCI", "ERR", "DQ")
-        notes["canonical"] = "supplied"
+        if canonical is not None:
+            notes["canonical"] = "supplied"
         missing["canonical"] = "no canonical yet: no flat of this hardware period can serve"
+        before = [n for n in rows.verdicts["flat"] if n < night]
+        if flat_row is None and before:
+            missing["canonical"] = f"no flat, so no canonical of this night; the one before is of {max(before)}"
     elif flat_row is not None and flat_row["overtaken"]:
         notes["canonical"] = "overtaken"
     elif flat_row is not None and flat_row["status"] == "provisional":

@@ -195,7 +195,7 @@ def pixel_values(path: Path, names: Sequence[str], x: int, y: int) -> tuple[floa
 
 def _header(file: Any) -> bytes | None:
     """Return the blocks of a header up to the one with END."""
-    blocks = b""
+    blocks: bytes = b""
     while len(blocks) < 100 * _BLOCK:
         block = file.read(_BLOCK)
         if len(block) < _BLOCK:

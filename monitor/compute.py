@@ -69,7 +69,7 @@ def cause_words(cause: str) -> tuple[str, str]:
 def signed(value: float, digits: int = 0) -> str:
     """Return a number with its sign, a true minus, and ±0 for what rounds to nothing."""
     text = f"{value:+.{digits}f}"
-    return "±0" if float(text) == 0 and digits == 0 else text.replace("-", "−")
+    return f"±{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
 
 def drift_state(value: float | None, error: float | None, limits: DriftLimits, significance: float) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "flat_rows",
     "night_range",
     "parts_of",
+    "plain",
     "reduced",
     "sky_item",
     "sky_map",
@@ -77,7 +78,7 @@ class Item:
         """Everything measured, a line each."""
         first = f"{self.night} {self.band} {self.head}".rstrip()
         verdict = f"{self.status}{' by override' if self.override else ''}{': ' if self.words else ''}{self.words}"
-        lines = [f"{'✓' if c.passed else '✕'} {c.words().replace('_', ' ')}" for c in self.checks]
+        lines = [f"{'✓' if c.passed else '✕'} {plain(c.words())}" for c in self.checks]
         return "\n".join([first, verdict, *lines])
 
 
@@ -90,7 +91,9 @@ def night_range(snapshot: Snapshot, night: str, days: int | None) -> tuple[str, 
 
 def checks_of(subject: str, row: Row, profile: Profile, read: str) -> tuple[CheckResult, ...]:
     """Put a row's numbers against the limits in force; what has no number is left out."""
-    values = {"frames" if n == "frames" else n: row.get("n_frames" if n == "frames" else n) for n in check_table(subject)}
+    values = {
+        "frames" if n == "frames" else n: row.get("n_frames" if n == "frames" else n) for n in check_table(subject)
+    }
     known = {n: float(v) for n, v in values.items() if v is not None and not math.isnan(float(v))}
     return evaluate(subject, known, profile.limits_for(subject, row["band"], read))
 
@@ -105,7 +108,12 @@ def _telling(subject: str, cause: str, checks: Sequence[CheckResult]) -> tuple[s
     if not number and not words:
         size = {"flat": "cell_rms", "sky_offset": "halves"}[subject]
         number = next((c.words() for c in checks if c.check.name == size), "")
-    return words, number.replace("_", " ")
+    return words, plain(number)
+
+
+def plain(text: str) -> str:
+    """Return checks as people read them: no underscores, and units that stay with their numbers."""
+    return text.replace("beyond_2pct", "beyond 2 %").replace("_", " ").replace(" %", "\u00a0%")
 
 
 def flat_item(row: Row, profile: Profile) -> Item:
@@ -113,9 +121,7 @@ def flat_item(row: Row, profile: Profile) -> Item:
     checks = checks_of("flat", row, profile, profile.responsivity.read)
     words, number = _telling("flat", row["cause"] or "", checks)
     night, band = row["night"], row["band"]
-    return Item(
-        f"{night} {band}", night, band, "", row["status"], bool(row["override"]), words, number, checks, row
-    )
+    return Item(f"{night} {band}", night, band, "", row["status"], bool(row["override"]), words, number, checks, row)
 
 
 def sky_item(row: Row, profile: Profile) -> Item:
@@ -202,7 +208,14 @@ def parts_of(diagnosis: Any) -> tuple[Part, ...]:
         name = str(p.get("name", ""))
         words = _PART_WORDS.get(name.split(" ")[0], name)
         found.append(
-            Part(name, words, float(p["size"]), _finite(p.get("significance")), _finite(p.get("share")), str(p.get("where", "")))
+            Part(
+                name,
+                words,
+                float(p["size"]),
+                _finite(p.get("significance")),
+                _finite(p.get("share")),
+                str(p.get("where", "")),
+            )
         )
     return tuple(sorted(found, key=lambda p: (p.name == "pixels", -abs(p.size))))
 

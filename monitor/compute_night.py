@@ -284,7 +284,7 @@ def limits_of(layer: Layer, stretch: str = "") -> tuple[float, float]:
     ----------
     layer : Layer
     stretch : str
-        Empty for the default of the kind; ``p98`` for the inner 98 %; ``s2`` for ±2; ``v -3 5`` for given ends.
+        Empty for the default of the kind; ``p98`` for the inner 98 %; ``c98`` for that about the median; ``s2`` for ±2; ``v -3 5`` for given ends.
         What is not understood is the default.
     """
     kind = layer.kind
@@ -298,6 +298,11 @@ def limits_of(layer: Layer, stretch: str = "") -> tuple[float, float]:
                 return low, high
         elif stretch.startswith("s") and 0 < float(stretch[1:]) < 1e9:
             return -float(stretch[1:]), float(stretch[1:])
+        elif stretch.startswith("c") and 0 < float(stretch[1:]) <= 100 and layer.sample.size:
+            # About the median: the structure of a map that is shifted as a whole.
+            middle = float(np.median(layer.sample))
+            half = float(np.percentile(np.abs(layer.sample - middle), float(stretch[1:])))
+            return middle - max(half, 10.0**-kind.digits), middle + max(half, 10.0**-kind.digits)
         elif stretch.startswith("p") and 0 < float(stretch[1:]) <= 100:
             return _percentiles(layer, float(stretch[1:]))
     except ValueError:

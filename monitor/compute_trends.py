@@ -17,11 +17,9 @@ __all__ = [
     "COLUMNS",
     "WORST",
     "Choice",
-    "Explored",
     "Mark",
     "catalogue",
     "default_region",
-    "explorer_table",
     "find_choice",
     "limit_zones",
     "marks",
@@ -264,69 +262,23 @@ def marks(snapshot: Snapshot, choice: Choice, band: str) -> tuple[Mark, ...]:
     label = {"period": "hardware period", "proposed": "proposed period", "decision": ""}
     d = snapshot.decisions
     undone = set(d.loc[d["kind"] == "undo", "undoes"].dropna()) if len(d) else set()
-    for r in d.to_dict("records"):
-        about = _OF_PRODUCT.get(str(r["product"] or ""), "")
-        if r["kind"] in ("undo", "sign-off") or r["id"] in undone or (r["band"] and r["band"] != band):
+    for row in d.to_dict("records"):
+        # In a table of texts what is missing is NaN, which counts as true.
+        r: dict[str, Any] = {str(k): "" if pd.isna(v) else v for k, v in row.items()}
+        about = _OF_PRODUCT.get(r["product"], "")
+        if r["kind"] in ("undo", "sign-off") or r["id"] in undone or r["band"] not in ("", band):
             continue
-        if r["kind"] == "override" and (about != choice.subject or (r["read"] and r["read"] != choice.read)):
+        if r["kind"] == "override" and (about != choice.subject or r["read"] not in ("", choice.read)):
             continue
         kind = "period" if r["kind"] == "period" else "decision"
         what = {"period": "hardware period begins", "override": f"override: {r['value']}"}.get(r["kind"], r["kind"])
         found.setdefault((r["night"], kind), []).append(f"{what} ({r['who']}: {r['reason']})")
     a = snapshot.alerts
     products = {"dark": f"dark {choice.read}", "flat": "responsivity"}.get(choice.subject)
-    for r in a[(a["metric"] == "hardware period") & (a["band"] == band)].to_dict("records") if len(a) else []:
-        if products in (None, r["product"]) and (r["night"], "period") not in found:
-            found.setdefault((r["night"], "proposed"), []).append(str(r["text"]))
+    for alert in a[(a["metric"] == "hardware period") & (a["band"] == band)].to_dict("records") if len(a) else []:
+        if products in (None, alert["product"]) and (alert["night"], "period") not in found:
+            found.setdefault((alert["night"], "proposed"), []).append(str(alert["text"]))
     return tuple(Mark(n, k, label[k], " · ".join(w)) for (n, k), w in sorted(found.items()))
-
-
-@dataclass(frozen=True)
-class Explored:
-    """One of the numbers that are set against each other: its column, words, and unit."""
-
-    name: str
-    label: str
-    unit: str
-
-
-def explorer_table(snapshot: Snapshot, band: str) -> tuple[pd.DataFrame, tuple[Explored, ...]]:
-    """Return one row per night of a band with the numbers that tell its health, side by side.
-
-    Returns
-    -------
-    table : DataFrame
-        Column ``night``, one column per number, and ``verdict``:
-        ``rejected`` where the flat or a dark was.
-    numbers : tuple of Explored
-        The columns, those left out that have fewer than two values.
-    """
-    choices = catalogue(snapshot.profile)
-    read = snapshot.profile.responsivity.read
-    wanted = (
-        (Explored("dark", "dark deviation", "DN"), f"dark {read}", "deviation", "array"),
-        (Explored("responsivity", "responsivity, worst quadrant", "%"), "responsivity", "deviation", WORST),
-        (Explored("noise", "read noise", "e⁻"), f"noise {read}", "noise", "array"),
-        (Explored("gain", "gain", "e⁻/DN"), "gain", "gain", "array"),
-        (Explored("sky", "sky level", "DN"), f"sky {read}", "level", "array"),
-        (Explored("cells", "flat, rms of cells", "%"), "flat", "cell_rms", "array"),
-        (Explored("hot", "hot pixels", ""), f"dark {read}", "n_hot", "array"),
-        (Explored("temperature", "detector temperature", "K"), "detector", "temperature", "array"),
-    )
-    columns: dict[str, pd.Series[float]] = {}
-    for number, product, metric, region in wanted:
-        table = series_table(snapshot, find_choice(choices, product, metric), region)
-        series = table[table["band"] == band].drop_duplicates("night").set_index("night")["value"].dropna()
-        if len(series) >= 2:
-            columns[number.name] = series
-    wide = pd.DataFrame(columns)
-    wide.index.name = "night"
-    wide = wide.sort_index().reset_index()
-    bad: set[str] = set()
-    for judged in (snapshot.flats, snapshot.darks):
-        bad |= set(judged.loc[(judged["band"] == band) & (judged["status"] == "rejected"), "night"])
-    wide["verdict"] = ["rejected" if n in bad else "" for n in wide["night"]]
-    return wide, tuple(n for n, *_ in wanted if n.name in columns)
 
 
 def region_words(region: str) -> str:

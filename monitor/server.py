@@ -243,25 +243,24 @@ def serve(
     if show:
         threading.Thread(target=_open_browser, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
     source = Source(root, waiting)
-    return pn.serve(
-        {"/": make_app(source)},
-        port=port,
-        address=address,
-        show=False,
-        verbose=False,
-        title="Vesper",
-        nthreads=4,
-        websocket_origin=sorted(accepted),
-        extra_patterns=[
+    settings = {
+        "port": port,
+        "address": address,
+        "show": False,
+        "verbose": False,
+        "title": "Vesper",
+        "nthreads": 4,
+        "websocket_origin": sorted(accepted),
+        "extra_patterns": [
             (r"/healthz", Health, {"source": source, "supervisor": True}),
             (r"/ready", Health, {"source": source, "supervisor": False}),
         ],
-        check_unused_sessions_milliseconds=5000,
-        unused_session_lifetime_milliseconds=15000,
-        compress_response=True,
-        websocket_compression_level=1,
-        **options,
-    )
+        "check_unused_sessions_milliseconds": 5000,
+        "unused_session_lifetime_milliseconds": 15000,
+        "compress_response": True,
+        "websocket_compression_level": 1,
+    }
+    return pn.serve({"/": make_app(source)}, **{**settings, **options})
 
 
 def _open_browser(url: str) -> None:

@@ -171,7 +171,8 @@ class Session:
             action()
 
     def _opener(self, page: str) -> Callable[[], None]:
-        return lambda: self.go(page=page)
+        # A page keeps night and band: what a filter or frame means differs from page to page.
+        return lambda: self.open(View(page=page, night=self.view.night, band=self.view.band))
 
 
 _FAILED = Safe(

@@ -92,8 +92,10 @@ def address(collector: Collector, item: Item, stretch: float, side: int = SIDE) 
     if image is None:
         make = sky_map if "block" in item.row else flat_map
         image = make(collector, item.row, side)
-        if image is not None:
-            _maps.put(key, image, image.nbytes)
-    uri = "" if image is None or not np.isfinite(image).any() else data_uri(png(image, -stretch, stretch))
+        if image is None:
+            # Not kept: the product may be written a moment later.
+            return ""
+        _maps.put(key, image, image.nbytes)
+    uri = "" if not np.isfinite(image).any() else data_uri(png(image, -stretch, stretch))
     _pictures.put(name, uri, len(uri) + 100)
     return uri

@@ -215,7 +215,7 @@ def _cell(book: Book, name: str, row: Row) -> Any:
             address(View(page=page, night=str(value), band=str(band))), value
         )
     if isinstance(value, float):
-        return number(value)
+        return f"{value:.0f}".replace("-", "−") if value.is_integer() and abs(value) < 1e6 else number(value)
     if isinstance(value, dict):
         return ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in value.items())
     if name in ("time", "started", "finished", "start_iso"):

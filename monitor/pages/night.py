@@ -75,7 +75,7 @@ class Night:
             panel.figure.on_event(Tap, self._chooser(name))
         self._big = BigImage(self._frame, session.theme)
         self._big.figure.on_event(Tap, self._tapped)
-        self._histogram = Histogram(session.theme)
+        self._histogram = Histogram(session.theme, self._big.mapper)
         for edge in ("left", "right"):
             self._histogram.box.on_change(edge, self._dragged)
         for axis in (self._frame.x, self._frame.y):
@@ -151,7 +151,8 @@ class Night:
         if what == "image":
             self._choose(after)
         else:
-            self._session.go(**{what: after})
+            changes: dict[str, Any] = {what: after}
+            self._session.go(**changes)
 
     def _tapped(self, event: Any) -> None:
         ny, nx = self._frame.shape
@@ -254,9 +255,7 @@ class Night:
             self._draw_scales()
             self._draw_images()
             words = self._draw_blink(snapshot)
-            self._head.html = str(
-                head_html(snapshot, rows, band, read, self._image, view.other, self._blinking, words)
-            )
+            self._head.html = str(head_html(snapshot, rows, band, read, self._image, view.other, self._blinking, words))
             self._draw_stretch()
             self._pixel.show(view, snapshot, night, band, read, self._layers)
             self._draw_tables(view, snapshot, rows)
@@ -304,7 +303,7 @@ class Night:
         low, high = float(mapper.low), float(mapper.high)
         self._placing = True
         try:
-            self._histogram.show(layer, mapper, low, high, (*self._key, self._image))
+            self._histogram.show(layer, low, high, (*self._key, self._image))
         finally:
             self._placing = False
         self._stretch.html = str(stretch_html(layer, low, high, self._session.view.stretch))
@@ -324,7 +323,9 @@ class Night:
             reason = layer.reason if layer.value is None else self._layers[self._image].reason
             return f"? {reason}"
         window = window_of(self._frame.shape, self._frame.view, BIG_BINS)
-        self._big.show_other(bin_window(layer, window, extras=True), window, (other, *self._key[1:], self._image, window))
+        self._big.show_other(
+            bin_window(layer, window, extras=True), window, (other, *self._key[1:], self._image, window)
+        )
         self._big.set_blink(True, night, f"{other}  (other)")
         return ""
 
@@ -407,7 +408,8 @@ IMAGES_CSS = """
 
 SMALL_CSS = """
 :host { display: grid !important; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 8px; }
-:host > * { min-width: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; background: var(--panel); }
+:host > * { min-width: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
+  background: var(--panel); }
 @media (max-width: 1000px) { :host { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 @media (max-width: 700px) { :host { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 """

@@ -38,9 +38,9 @@ def head_html(
 ) -> Safe:
     """Return the bar of choices and the verdicts of the night."""
     bands = join(
-        Safe('<button id="band-{0}" data-act="band" data-value="{0}" aria-pressed="{1}" title="{2}">{0}</button>').format(
-            b, _true(b == band), f"key {k}" if (k := band_key(snapshot.bands, b)) else b
-        )
+        Safe(
+            '<button id="band-{0}" data-act="band" data-value="{0}" aria-pressed="{1}" title="{2}">{0}</button>'
+        ).format(b, _true(b == band), f"key {k}" if (k := band_key(snapshot.bands, b)) else b)
         for b in snapshot.bands
     )
     reads = join(
@@ -126,7 +126,14 @@ def stretch_html(layer: Layer, low: float, high: float, stretch: str) -> Safe:
         )
         for k, p in enumerate(presets)
     )
-    bad = 0 if layer.value is None else int((~np.isfinite(layer.value)).sum())
+    if kind.scale == "diverging":
+        buttons += Safe(
+            '<button id="stretch-median" data-act="stretch" data-value="c99" aria-pressed="{}" '
+            'title="the inner 99 % about the median instead of zero">about median</button>'
+        ).format(_true(stretch == "c99"))
+    if layer.value is None:
+        return Safe('<div class="key muted">? no image: {}</div>').format(layer.reason)
+    bad = int((~np.isfinite(layer.value)).sum())
     held = stretch.startswith("v")
     digits = kind.digits + 1
     return Safe(
@@ -135,7 +142,8 @@ def stretch_html(layer: Layer, low: float, high: float, stretch: str) -> Safe:
         'value="{}"><label for="high">to</label><input id="high" type="number" step="any" data-act="high" value="{}">'
         '<span class="muted">{}</span></span>'
         '<button id="hold" data-act="hold" aria-pressed="{}" title="keep these ends from night to night">{}</button>'
-        '</div><div class="key"><span><i style="background:{}"></i>no value or unusable: <b class="num">{}</b> px</span>'
+        '</div><div class="key"><span><i style="background:{}"></i>no value or unusable: '
+        '<b class="num">{}</b> px</span>'
         '<span class="muted">drag the ends of the box in the histogram · <kbd>,</kbd> <kbd>.</kbd> other image · '
         "<kbd>z</kbd> whole array</span></div>"
     ).format(
@@ -171,8 +179,9 @@ def pixel_html(
 ) -> Safe:
     """Return the chosen pixel: where it is, its flags, its value in every image, what its fit says."""
     head = Safe(
-        '<div class="row"><h2>Pixel</h2><span class="field"><label for="px">x</label><input id="px" type="number" min="0" '
-        'max="{}" data-act="x" value="{}"><label for="py">y</label><input id="py" type="number" min="0" max="{}" '
+        '<div class="row"><h2>Pixel</h2><span class="field"><label for="px">x</label>'
+        '<input id="px" type="number" min="0" max="{}" data-act="x" value="{}">'
+        '<label for="py">y</label><input id="py" type="number" min="0" max="{}" '
         'data-act="y" value="{}"></span><span class="muted">{}</span>{}</div>'
     ).format(
         shape[1] - 1,

@@ -43,11 +43,11 @@ class _Figures:
         self.range = Range1d(0, 1)
         self.response = HistoryPlot(
             theme, label="responsivity", title="Responsivity of this pixel over all nights", x_range=self.range,
-            firsts=firsts, canonical=True, height=200,
+            firsts=firsts, canonical=True, height=215,
         )  # fmt: skip
         self.dark = HistoryPlot(
             theme, label="dark / DN", title="Dark of this pixel over all nights", x_range=self.range, firsts=firsts,
-            canonical=False, height=200,
+            canonical=False, height=215,
         )  # fmt: skip
         panes = [
             pn.pane.Bokeh(f, sizing_mode="stretch_width")
@@ -99,7 +99,8 @@ class PixelPart:
             if text.isdigit() and int(text) < shape[1 if name == "x" else 0]:
                 other = "y" if name == "x" else "x"
                 # One number alone is no pixel yet: the other begins at 0.
-                self._session.go(**{name: int(text), other: getattr(view, other) or 0})
+                changes: dict[str, Any] = {name: int(text), other: getattr(view, other) or 0}
+                self._session.go(**changes)
 
         return changed
 
@@ -115,9 +116,7 @@ class PixelPart:
 
         return tapped
 
-    def show(
-        self, view: View, snapshot: Snapshot, night: str, band: str, read: str, layers: dict[str, Layer]
-    ) -> None:
+    def show(self, view: View, snapshot: Snapshot, night: str, band: str, read: str, layers: dict[str, Layer]) -> None:
         """Show a pixel, or the invitation to choose one."""
         detector = snapshot.profile.detector
         x, y, shape = view.x, view.y, detector.shape
@@ -151,9 +150,9 @@ class PixelPart:
         plot = self._built().fit
         samples = twilight_pixel(self._session.collector, self._raw, snapshot, night, band, x, y)
         with pn.io.hold():
+            self._built().panel[0].visible = not samples.reason
             if samples.reason:
                 plot.show(None)
-                plot.figure.title.text = "Twilight fit: no samples"
                 self._words = f"? Twilight fit: {samples.reason}"
             else:
                 fit = fit_pixel(samples, band, snapshot.profile)
@@ -184,6 +183,8 @@ class PixelPart:
                 break
         left = len(keys) - len(self._points)
         self._progress = f"history: {len(self._points)} of {len(keys)} nights read …" if left else ""
+        if not keys:
+            self._progress = "? no history: no night has a flat or dark of its own in this band"
         with pn.io.hold():
             self._draw_history(snapshot)
             self._draw_words()
@@ -234,6 +235,7 @@ def _versions(snapshot: Snapshot, band: str, read: str) -> list[tuple[str, str]]
 
 PLOTS_CSS = """
 :host { gap: 12px; margin-top: 12px; }
-:host > * { min-width: 0; flex: 1 1 0; }
+:host > * { min-width: 0; flex: 1 1 0; background: var(--panel); border: 1px solid var(--line); border-radius: 10px;
+  padding: 6px; box-sizing: border-box; }
 @media (max-width: 1000px) { :host { flex-direction: column !important; } :host > * { flex: none; } }
 """

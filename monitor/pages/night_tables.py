@@ -54,13 +54,15 @@ def cells_html(cells: Cells, product: str, products: tuple[str, ...], profile: P
         for k, p in enumerate(products)
     )
     head = Safe(
-        '<h2>Deviation from the reference <span class="muted">/ {}, with 1σ</span></h2><div class="row tabs" '
-        'role="group" aria-label="product of the table">{}</div>'
+        '<h2>Deviation from the reference <span class="muted">/ {}; 1σ in the hover text</span></h2>'
+        '<div class="row tabs" role="group" aria-label="product of the table">{}</div>'
     ).format(unit, buttons)
     if not cells:
         return Safe('<section class="card tables">{}<div class="empty">? no data: nothing of {} to compare, or no '
                     "reference yet</div></section>").format(head, product)  # fmt: skip
     significance = profile.drift.significance
+    if max((abs(v) for v, _ in cells.values() if v is not None and np.isfinite(v)), default=0.0) >= 100:
+        digits = 0
 
     def cell(name: str, big: bool) -> Safe:
         value, error = cells.get(name, (None, None))
@@ -164,7 +166,8 @@ def checks_html(subject: str, title: str, row: Row | None, profile: Profile, rea
         lines.append(
             Safe(
                 '<tr title="{}"><td><b>{}</b> <span class="muted small">{}</span></td><td class="n{}">{}</td>'
-                '<td class="n muted">{} {:g}{}</td><td class="{}"><span aria-hidden="true">{}</span> {}</td></tr>'
+                '<td class="n muted">{} {:g}{}</td>'
+                '<td class="outcome {}"><span aria-hidden="true">{}</span> {}</td></tr>'
             ).format(
                 c.check.meaning,
                 c.check.name.replace("_", " "),
@@ -266,7 +269,10 @@ def used_html(snapshot: Snapshot, rows: NightRows, night: str, band: str) -> Saf
         return join((link(n) for n in nights), " · ") if isinstance(nights, list) and nights else ""
 
     if row is not None:
-        line("dark of the flat", *aged(row["dark_night"], row["dark_age_nights"], "dark"))
+        line(
+            "dark of the flat",
+            *aged(row["dark_night"], row["dark_age_nights"], f"dark {snapshot.profile.responsivity.read}"),
+        )
         line("judged against", members(row["standard"]) or "nothing: too few nights yet")
         line("canonical: mean of", members(row["members"]) or "no accepted night yet")
         if row["overtaken"]:
@@ -286,11 +292,11 @@ def used_html(snapshot: Snapshot, rows: NightRows, night: str, band: str) -> Saf
         line("hardware period", f"since {row['period']}" if row["period"] else "since first light")
     for what in ("dark", "canonical"):
         used = {
-            (n, None if a is None or a != a else int(a))
-            for n, a in zip(scans[f"{what}_night"], scans[f"{what}_age_nights"], strict=True)
+            (f"dark {r}" if what == "dark" else what, n, None if a is None or a != a else int(a))
+            for r, n, a in zip(scans["read"], scans[f"{what}_night"], scans[f"{what}_age_nights"], strict=True)
         }
-        for other, age in sorted(used, key=str):
-            line(f"{what} of the scans", *aged(other, age, what))
+        for name, other, age in sorted(used, key=str):
+            line(f"{name} of the scans", *aged(other, age, name))
     if not lines:
         line("nothing", "? neither a flat nor a scan of this night and band is in the archive")
     return Safe('<section class="card used"><h2>What was used</h2><dl>{}</dl></section>').format(join(lines))
@@ -301,7 +307,7 @@ TABLES_CSS = """
 h2 .muted { font-weight: 400; font-size: 13px; }
 .tabs { margin: 8px 0; gap: 6px; } .tabs button { min-height: 28px; padding: 2px 9px; font-size: 13px; }
 .grids { display: flex; gap: 18px; flex-wrap: wrap; }
-.cells { flex: 1 1 400px; min-width: 0; overflow-x: auto; } .side { flex: 0 1 240px; }
+.cells { flex: 1 1 400px; min-width: 0; overflow-x: auto; } .side { flex: 0 1 190px; }
 .side h3 { margin: 4px 0; } .side p { margin: 2px 0 8px; }
 .heat { table-layout: fixed; } .heat td { padding: 0; border: 1px solid var(--line); }
 .heat button { width: 100%; min-height: 30px; padding: 2px 1px; border: 0; border-radius: 0; background: none;
@@ -311,8 +317,9 @@ h2 .muted { font-weight: 400; font-size: 13px; }
 .heat.big button { min-height: 46px; } .heat.big small { display: block; color: var(--muted); font-size: 11px; }
 .note, .small { font-size: 12px; } .checks p { margin: 4px 0; } .strong { font-weight: 700; }
 .scroll { overflow-x: auto; margin-top: 6px; }
-td { padding: 4px 8px; } td b { font-weight: 500; } td.n { white-space: nowrap; }
+td { padding: 4px 8px; } td b { font-weight: 500; } td.n, td.outcome, dd a { white-space: nowrap; }
 dl { display: grid; grid-template-columns: minmax(110px, max-content) 1fr; gap: 4px 14px; margin: 8px 0 0; }
 dt { color: var(--muted); } dd { margin: 0; font-variant-numeric: tabular-nums; }
-@media (max-width: 700px) { .cells { flex-basis: 100%; } .heat button { font-size: 10px; letter-spacing: -.03em; } }
+@media (max-width: 700px) { td, th { padding: 4px; }
+  .cells { flex-basis: 100%; } .heat button { font-size: 10px; letter-spacing: -.03em; } }
 """

@@ -9,27 +9,25 @@ from typing import Any
 import numpy as np
 import panel as pn
 from bokeh.events import Tap
-from numpy.typing import NDArray
 
-from calib.regions import cell_medians
 from monitor.address import View
 from monitor.collect import Snapshot
-from monitor.collect_scan import ScanData, Stages, read_masters, read_scan, read_stages, records
+from monitor.collect_scan import ScanData, Stages, read_scan, read_stages, records
 from monitor.components.frame_slider import FrameSlider
-from monitor.components.html import Html, Safe, join
+from monitor.components.html import Html, Safe
 from monitor.compute_scan import (
     STRETCHES,
-    block_checks,
     choose_row,
     frame_statistics,
-    shrink,
     stretch_percent,
     window,
 )
 from monitor.pages import scan_words as words
+from monitor.pages.scan_block import block_html, plane
 from monitor.pages.scan_pattern import pattern
-from monitor.pages.scan_style import BLOCK_CSS, CAPTION_CSS, CARD_CSS, HEAD_CSS, STRIP_CSS, TILES_CSS, TOP_CSS, WIDE_CSS
-from monitor.plots.frame_images import LinkedImage, linked_ranges
+from monitor.pages.scan_style import BLOCK_CSS, CARD_CSS, HEAD_CSS, STRIP_CSS, TOP_CSS, WIDE_CSS
+from monitor.pages.scan_tiles import Tile, tiles
+from monitor.plots.frame_images import linked_ranges
 from monitor.plots.scan_levels import ScanLevels
 from monitor.plots.thumbnail import DIVERGING, SEQUENTIAL
 from monitor.session import Session
@@ -78,8 +76,8 @@ class Scan:
         for f in (self._levels.level, self._levels.pattern):
             f.on_event(Tap, lambda e: self._tap(e.x))
         ranges = linked_ranges(session.snapshot.profile.detector.shape)
-        self._stages = {n: _Tile(session, ranges, SEQUENTIAL) for n in STAGES}
-        self._parts = {n: _Tile(session, ranges, DIVERGING) for n in PARTS}
+        self._stages = {n: Tile(session, ranges, SEQUENTIAL) for n in STAGES}
+        self._parts = {n: Tile(session, ranges, DIVERGING) for n in PARTS}
         self._body = pn.Column(
             pn.Row(self._head, self._lineage, sizing_mode="stretch_width", stylesheets=[TOP_CSS]),
             pn.Column(
@@ -92,15 +90,15 @@ class Scan:
             pn.Column(
                 self._frame_head,
                 self._slider,
-                _tiles(self._stages),
+                tiles(self._stages),
                 sizing_mode="stretch_width",
                 stylesheets=[CARD_CSS],
             ),
-            pn.Column(self._checks, _tiles(self._parts), sizing_mode="stretch_width", stylesheets=[CARD_CSS]),
+            pn.Column(self._checks, tiles(self._parts), sizing_mode="stretch_width", stylesheets=[CARD_CSS]),
             sizing_mode="stretch_width",
         )
         self._none = Html(on=acts, css=WIDE_CSS)
-        self.panel = pn.Column(self._none, self._body, sizing_mode="stretch_width")
+        self.panel = pn.Column(sizing_mode="stretch_width")
 
     # Choosing --------------------------------------------------------------------------------------------------
 
@@ -133,15 +131,17 @@ class Scan:
     def show(self, view: View, snapshot: Snapshot) -> None:
         """Bring the page to a scan, block and frame."""
         row = self._choose(view, snapshot)
-        self._body.visible, self._none.visible = row is not None, row is None
+        shown = self._none if row is None else self._body
+        if shown not in self.panel:
+            self.panel[:] = [shown]
         if row is None:
-            self._none.html = str(_none_html(self._session, snapshot))
+            self._none.html = str(words.none_html(self._session, snapshot))
             return
         self._show_scan(view, snapshot, row)
         scan = self._scan
         assert scan is not None
         self._locate(view, scan)
-        self._strip.html = str(Safe("{}{}").format(_LEVELS_HEAD, words.strip_html(scan, self._block)))
+        self._strip.html = str(Safe("{}{}").format(words.LEVELS_HEAD, words.strip_html(scan, self._block)))
         self._levels.mark(self._frame)
         stretch = view.stretch if view.stretch in STRETCHES else ""
         whole = (snapshot.revision, *(row[n] for n in ("night", "band", "scan", "read")), stretch)
@@ -171,14 +171,14 @@ class Scan:
         if not self._new("scan", key):
             return
         self._scan = scan = read_scan(self._session.collector, snapshot, row)
-        self._head.html = str(words.head_html(scan, _choices(snapshot, row)))
+        self._head.html = str(words.head_html(scan, words.choices(snapshot, row)))
         self._lineage.html = str(words.lineage_html(scan))
         level = scan.frames.get("level", np.full(int(row["n_frames"]), np.nan))
         unknown = np.full(len(level), -1)
         self._levels.show_scan(
             scan.blocks,
             level,
-            [utc_time(t) for t in scan.frames.get("time", np.full(len(level), np.nan))],
+            [words.utc_time(t) for t in scan.frames.get("time", np.full(len(level), np.nan))],
             scan.frames.get("block", unknown),
             scan.frames.get("used", unknown),
         )
@@ -189,47 +189,17 @@ class Scan:
         if block is None:
             self._checks.html = '<h2>Blocks</h2><div class="empty">The archive knows no block of this scan.</div>'
             return
-        planes = {n: _plane(self._session, scan, n, self._block) for n in ("SCI", "HALF1", "HALF2")}
+        planes = {n: plane(self._session.collector, scan, n, self._block) for n in ("SCI", "HALF1", "HALF2")}
         one, two = planes["HALF1"], planes["HALF2"]
         difference = None if one is None or two is None else two - one
         images = dict(zip(PARTS, (planes["SCI"], one, two, difference), strict=True))
         level, percent = block["level_dn"], stretch_percent(stretch)
-        seen = [i for i in images.values() if i is not None]
-        half = max((window(i, 0.0, level, percent)[1] for i in seen), default=1.0)
+        # The offset and its halves share one stretch; their difference, far smaller, would vanish on it.
+        common = max((window(i, 0.0, level, percent)[1] for n, i in images.items() if n != "difference"), default=1.0)
         for name, title in zip(PARTS, ("Sky offset", "First half", "Second half", "Second half − first"), strict=True):
+            half = window(difference, 0.0, level, percent)[1] if name == "difference" else common
             self._parts[name].show(images[name], title, -half, half, absent="not in the archive")
-        self._checks.html = str(self._block_html(snapshot, scan, block, planes["SCI"], difference))
-
-    def _block_html(
-        self,
-        snapshot: Snapshot,
-        scan: ScanData,
-        block: Any,
-        own: NDArray[np.float32] | None,
-        difference: NDArray[np.float32] | None,
-    ) -> Safe:
-        checks = block_checks(block, snapshot.profile)
-        limit = next((c.limit for c in checks if c.check.name == "halves"), None)
-        masters = read_masters(self._session.collector, scan)
-        grid = snapshot.profile.detector.cells
-
-        def cells(image: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
-            if image is None:
-                return None
-            return cell_medians(image, np.isfinite(image) if masters is None else masters.good, grid)
-
-        size = f"{grid[0]}×{grid[1]} cells"
-        tables = [words.cells_html(f"Second half − first, {size}", cells(difference), block["level_dn"], limit)]
-        used = _plane(self._session, scan, "SCI", block["used_block"])
-        if block["used_block"] != block["block"] and own is not None and used is not None:
-            tables.append(
-                words.cells_html(
-                    f"Left in the frames: own offset − used, {size}", cells(own - used), block["level_dn"], limit
-                )
-            )
-        return Safe('<h2>Block and its sky offset</h2><div class="blocks"><div>{}</div>{}</div>').format(
-            words.checks_html(block, checks), join(Safe("<div>{}</div>").format(t) for t in tables)
-        )
+        self._checks.html = str(block_html(self._session.collector, snapshot, scan, block, difference))
 
     def _show_frame(self, snapshot: Snapshot, scan: ScanData, stretch: str) -> None:
         k = self._frame
@@ -239,13 +209,13 @@ class Scan:
         time = scan.frames.get("time")
         parts = [f"frame {k} of 0–{scan.row['n_frames'] - 1}", "" if own is None else f"block {own}"]
         parts += [f"offset of block {used}" if used != own else "own offset"] if used is not None else []
-        parts += [utc_time(time[k])] if time is not None and k < len(time) else []
+        parts += [words.utc_time(time[k])] if time is not None and k < len(time) else []
         self._slider.state = {
             "n": int(scan.row["n_frames"]),
             "frame": k,
             "words": " · ".join(p for p in parts if p),
         }
-        self._frame_head.html = str(_frame_head(stretch, stages))
+        self._frame_head.html = str(words.frame_head(stretch, stages))
         self._show_stages(snapshot, stages, scan.row["level_dn"], stretch_percent(stretch))
 
     def _show_stages(self, snapshot: Snapshot, stages: Stages, level: float | None, percent: float | None) -> None:
@@ -264,95 +234,3 @@ class Scan:
                 centre = numbers[name].median
                 low, high = centre - half, centre + half
             self._stages[name].show(getattr(stages, name), title, low, high, numbers[name])
-
-
-class _Tile:
-    """An image with its caption."""
-
-    def __init__(self, session: Session, ranges: Any, stops: tuple[str, ...]) -> None:
-        shape = session.snapshot.profile.detector.shape
-        self._image = LinkedImage(session.theme, shape=shape, ranges=ranges, stops=stops)
-        self._caption = Html(css=CAPTION_CSS)
-        self._scale = "diverging" if stops is DIVERGING else "sequential"
-        self.panel = pn.Column(
-            pn.pane.Bokeh(self._image.figure, sizing_mode="scale_width"), self._caption, sizing_mode="stretch_width"
-        )
-
-    def show(
-        self,
-        image: NDArray[np.float32] | None,
-        title: str,
-        low: float,
-        high: float,
-        numbers: Any = None,
-        absent: str = "cannot be shown",
-    ) -> None:
-        small, factor = (None, 1) if image is None else shrink(image)
-        self._image.update(small, low, high)
-        title += f" ({factor}×{factor} pixels averaged)" if factor > 1 else ""
-        missing = absent if image is None else ""
-        self._caption.html = str(words.caption_html(title, low, high, self._scale, numbers, missing))
-
-
-def _tiles(tiles: dict[str, _Tile]) -> pn.Row:
-    return pn.Row(*(t.panel for t in tiles.values()), sizing_mode="stretch_width", stylesheets=[TILES_CSS])
-
-
-def _plane(session: Session, scan: ScanData, name: str, block: int) -> NDArray[np.float32] | None:
-    cube = session.collector.image(scan.offsets_path, name)
-    return cube[block] if cube is not None and 0 <= block < len(cube) else None
-
-
-def utc_time(mjd: float) -> str:
-    """Return the time of a frame to a tenth of a second, UTC."""
-    if not math.isfinite(mjd):
-        return "time unknown"
-    seconds = round((mjd % 1) * 864000) / 10
-    return f"{int(seconds // 3600) % 24:02d}:{int(seconds % 3600 // 60):02d}:{seconds % 60:04.1f} UTC"
-
-
-def _choices(snapshot: Snapshot, row: dict[str, Any]) -> list[Safe]:
-    s = snapshot.scans
-    here = s[s["night"] == row["night"]]
-    scans = sorted({int(x) for x in here["scan"]})
-    bands = [b for b in snapshot.bands if b in set(here.loc[here["scan"] == row["scan"], "band"])]
-    reads = [r for r in snapshot.profile.reads if r in set(here["read"])]
-    return [
-        words.choice("scan", "scan", [(str(x), str(x)) for x in scans], str(row["scan"])),
-        words.choice("band", "band", [(b, b) for b in bands], row["band"]),
-        words.choice("read", "read", [(r, r) for r in reads], row["read"]),
-    ]
-
-
-def _frame_head(stretch: str, stages: Stages) -> Safe:
-    notes = join(Safe('<p class="note">▲ {}</p>').format(n) for n in stages.notes)
-    return Safe(
-        '<div class="row"><h2>Frame by frame</h2>{}<span class="muted">keys , and . step; shift + wheel zooms all '
-        "images together, a double click resets; magenta: saturated or unusable</span></div>{}"
-    ).format(words.stretch_choice(stretch), notes)
-
-
-def _none_html(session: Session, snapshot: Snapshot) -> Safe:
-    nights = sorted(set(snapshot.scans["night"]))
-    night = session.night
-    before = [n for n in nights if n < night][-1:]
-    after = [n for n in nights if n > night][:1]
-    links = [
-        Safe('<a data-nav href="{}">{}</a>').format(session.href(night=n, scan=None, frame=None, block=None), n)
-        for n in before + after
-    ]
-    nearest = (
-        Safe("<p>Nearest nights with scans: {}</p>").format(join(links, " · "))
-        if links
-        else Safe("<p>The archive holds no calibrated scan at all.</p>")
-    )
-    return Safe(
-        '<section class="card empty"><h2>No calibrated scan in the night {}</h2>{}'
-        '<p><a data-nav href="{}">What became of the scans of this night</a></p></section>'
-    ).format(night, nearest, session.href(page="scans", scan=None, frame=None, block=None))
-
-
-_LEVELS_HEAD = Safe(
-    '<div class="row"><h2>Background along the scan</h2><span class="muted">click a block or a frame; '
-    "✕ and hatching: rejected sky offset</span></div>"
-)

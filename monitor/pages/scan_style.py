@@ -22,6 +22,7 @@ TILES_CSS = """
 """
 
 HEAD_CSS = """
+.nowrap { white-space: nowrap; }
 .html, section { height: 100%; }
 h1 { margin-right: 8px; }
 .status { margin: 10px 0 8px; } .warn { margin: 0 0 8px; }

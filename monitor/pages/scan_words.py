@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from calib.checks import CheckResult
 from monitor.address import View
 from monitor.address import search as address
-from monitor.collect_scan import ScanData
+from monitor.collect import Snapshot
+from monitor.collect_scan import ScanData, Stages
 from monitor.components.html import Safe, join
 from monitor.compute import cause_words
-from monitor.compute_scan import STRETCHES, FrameStatistics, number
+from monitor.compute_scan import STRETCHES, number
 from monitor.palette import STATES
+from monitor.session import Session
 
 __all__ = [
-    "caption_html",
-    "cells_html",
-    "checks_html",
+    "LEVELS_HEAD",
     "choice",
+    "choices",
+    "frame_head",
     "head_html",
     "lineage_html",
     "mark",
+    "none_html",
     "scan_state",
     "stretch_choice",
     "strip_html",
     "utc",
+    "utc_time",
 ]
 
 _SCAN_STATES = {"calibrated": "accepted", "substituted": "watch", "best block": "rejected"}
@@ -50,7 +50,7 @@ def utc(start_iso: str | None) -> str:
 def mark(state: str, word: str = "") -> Safe:
     """Return the sign and word of a state in its colour."""
     s = STATES[state]
-    return Safe('<span class="{}">{} {}</span>').format(state, s.sign, word or s.word)
+    return Safe('<span class="{} nowrap">{} {}</span>').format(state, s.sign, word or s.word)
 
 
 def choice(act: str, label: str, options: Sequence[tuple[str, str]], current: str) -> Safe:
@@ -199,89 +199,59 @@ def strip_html(scan: ScanData, current: int | None) -> Safe:
     return Safe('<div class="blockstrip" role="group" aria-label="blocks">{}</div>').format(join(buttons))
 
 
-def checks_html(block: Any, checks: Sequence[CheckResult]) -> Safe:
-    """Return a block's checks as a table: value, limit, whether it passed."""
-    rows = []
-    for c in checks:
-        sign = "≥" if c.check.bound == "min" else "≤"
-        rows.append(
-            Safe(
-                '<tr title="{}"><td>{}</td><td class="n">{}</td><td class="n muted">{} {}</td><td class="muted">{}</td>'
-                '<td class="{}">{}</td></tr>'
-            ).format(
-                f"{c.check.name}: {c.check.meaning}",
-                c.check.name,
-                f"{c.value:.0f}" if c.check.name == "frames" and math.isfinite(c.value) else number(c.value),
-                sign,
-                f"{c.limit:g}",
-                c.check.unit,
-                "good" if c.passed else ("unknown" if math.isnan(c.value) else "bad"),
-                "✓ passed" if c.passed else ("? not measured" if math.isnan(c.value) else "✕ failed"),
-            )
-        )
-    words, detail = cause_words(block["cause"] or "")
-    state = "accepted" if block["status"] == "accepted" else "rejected"
-    swap = (
-        Safe("<p>▲ Its frames received the offset of block {}.</p>").format(block["used_block"])
-        if block["used_block"] != block["block"]
-        else ""
-    )
-    ruled = Safe("<p>By a person's decision.</p>") if block.get("override") else ""
+def utc_time(mjd: float) -> str:
+    """Return the time of a frame to a tenth of a second, UTC."""
+    if not math.isfinite(mjd):
+        return "time unknown"
+    seconds = round((mjd % 1) * 864000) / 10
+    return f"{int(seconds // 3600) % 24:02d}:{int(seconds % 3600 // 60):02d}:{seconds % 60:04.1f} UTC"
+
+
+def choices(snapshot: Snapshot, row: dict[str, Any]) -> list[Safe]:
+    """Return the choices of scan, band and read of a night."""
+    s = snapshot.scans
+    here = s[s["night"] == row["night"]]
+    scans = sorted({int(x) for x in here["scan"]})
+    bands = [b for b in snapshot.bands if b in set(here.loc[here["scan"] == row["scan"], "band"])]
+    reads = [r for r in snapshot.profile.reads if r in set(here["read"])]
+    return [
+        choice("scan", "scan", [(str(x), str(x)) for x in scans], str(row["scan"])),
+        choice("band", "band", [(b, b) for b in bands], row["band"]),
+        choice("read", "read", [(r, r) for r in reads], row["read"]),
+    ]
+
+
+def frame_head(stretch: str, stages: Stages) -> Safe:
+    """Return what stands above the frames: the stretch, how to move, and where an image comes from."""
+    notes = join(Safe('<p class="note">▲ {}</p>').format(n) for n in stages.notes)
     return Safe(
-        '<h3>Block {} · frames {}–{}</h3><p>{}{}</p>{}{}<table><thead><tr><th>check</th><th class="n">value</th>'
-        '<th class="n">limit</th><th></th><th></th></tr></thead><tbody>{}</tbody></table>'
-    ).format(
-        block["block"],
-        block["first_frame"],
-        block["last_frame"],
-        mark(state, block["status"]),
-        Safe(' — <span title="{}">{}</span>').format(detail, words) if words else "",
-        swap,
-        ruled,
-        join(rows),
+        '<div class="row"><h2>Frame by frame</h2>{}<span class="muted">keys , and . step; shift + wheel zooms all '
+        "images together, a double click resets; magenta: saturated or unusable</span></div>{}"
+    ).format(stretch_choice(stretch), notes)
+
+
+def none_html(session: Session, snapshot: Snapshot) -> Safe:
+    """Return what is said in a night without a calibrated scan."""
+    nights = sorted(set(snapshot.scans["night"]))
+    night = session.night
+    before = [n for n in nights if n < night][-1:]
+    after = [n for n in nights if n > night][:1]
+    links = [
+        Safe('<a data-nav href="{}">{}</a>').format(session.href(night=n, scan=None, frame=None, block=None), n)
+        for n in before + after
+    ]
+    nearest = (
+        Safe("<p>Nearest nights with scans: {}</p>").format(join(links, " · "))
+        if links
+        else Safe("<p>The archive holds no calibrated scan at all.</p>")
     )
-
-
-def cells_html(title: str, cells: NDArray[np.floating] | None, level_dn: float | None, limit: float | None) -> Safe:
-    """Return the cells of a grid as numbers in % of the sky level, upper row first, shaded by size."""
-    if cells is None or not level_dn or level_dn <= 0:
-        why = "the sky level is not positive" if cells is not None else "no data"
-        return Safe('<h3>{}</h3><div class="empty">{}</div>').format(title, why)
-    percent = 100 * cells / level_dn
-    scale = limit or float(np.nanmax(np.abs(percent), initial=0.0)) or 1.0
-    rows = []
-    for row in percent[::-1]:
-        marks = []
-        for v in row:
-            size = 0.0 if not math.isfinite(v) else min(1.0, abs(v) / (2 * scale))
-            colour = "var(--cold)" if v < 0 else "var(--warm)"
-            marks.append(
-                Safe('<td style="background: color-mix(in srgb, {} {:.0f}%, transparent)">{}</td>').format(
-                    colour, 55 * size, "—" if not math.isfinite(v) else f"{v:+.2f}".replace("-", "−")
-                )
-            )
-        rows.append(Safe("<tr>{}</tr>").format(join(marks)))
-    seen = percent[np.isfinite(percent)]
-    rms = float(np.sqrt(np.mean(seen**2))) if seen.size else math.nan
     return Safe(
-        '<h3>{} <span class="muted">% of sky level, rms {} %</span></h3><table class="cells">{}</table>'
-    ).format(title, number(rms, 2), join(rows))
+        '<section class="card empty"><h2>No calibrated scan in the night {}</h2>{}'
+        '<p><a data-nav href="{}">What became of the scans of this night</a></p></section>'
+    ).format(night, nearest, session.href(page="scans", scan=None, frame=None, block=None))
 
 
-def caption_html(
-    title: str, low: float, high: float, scale: str, numbers: FrameStatistics | None = None, absent: str = ""
-) -> Safe:
-    """Return what stands below an image: its name, its colour bar in DN, and its numbers."""
-    if absent:
-        return Safe('<div class="cap"><b>{}</b><div class="muted">{}</div></div>').format(title, absent)
-    digits = 3 if high - low >= 0.02 * max(abs(low), abs(high)) else 5
-    bar = Safe('<div class="bar"><span>{}</span><i class="{}"></i><span>{} DN</span></div>').format(
-        number(low, digits), scale, number(high, digits)
-    )
-    table = ""
-    if numbers is not None:
-        table = Safe(
-            '<dl class="num"><div><dt>median</dt><dd>{}</dd></div><div><dt>rms of cells</dt><dd>{}</dd></div>'
-            "<div><dt>pixel σ (MAD)</dt><dd>{}</dd></div></dl>"
-        ).format(number(numbers.median, 5), number(numbers.cell_rms), number(numbers.sigma))
-    return Safe('<div class="cap"><b>{}</b>{}{}</div>').format(title, bar, table)
+LEVELS_HEAD = Safe(
+    '<div class="row"><h2>Background along the scan</h2><span class="muted">click a block or a frame; '
+    "✕ and hatching: rejected sky offset</span></div>"
+)

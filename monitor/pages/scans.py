@@ -14,16 +14,14 @@ from monitor.collect import Snapshot
 from monitor.collect_scan import bands_with_masters, raw_scans, records
 from monitor.components.html import Html, Safe, join
 from monitor.compute import cause_words
-from monitor.compute_scan import Missing, cause_of, missing_scans, number, scale_percent
-from monitor.pages.scan_words import choice, mark, master_words, scan_state
+from monitor.compute_scan import Missing, missing_scans, number, scale_percent
+from monitor.pages.scan_words import choice, mark, scan_state
 from monitor.pages.scans_style import SCANS_CSS
+from monitor.pages.scans_tables import Blocks, Row, missing_html, scans_html, target
 from monitor.plots.thumbnail import data_uri, png
 from monitor.session import Session
 
 __all__ = ["build"]
-
-Row = dict[str, Any]
-Blocks = dict[tuple[int, str, str], list[Row]]
 
 # Rows of pictures at a time: a long night has hundreds, and each is read from disk.
 PICTURE_ROWS = 24
@@ -77,8 +75,8 @@ class Scans:
         parts = [self._head(snapshot, view, rows, chosen, lost, band)]
         if rows:
             blocks = self._blocks(night)
-            parts.append(_table(chosen, blocks))
-        parts.append(_missing_html(lost))
+            parts.append(scans_html(chosen, blocks))
+        parts.append(missing_html(lost))
         if rows:
             parts.append(self._offsets(snapshot, view, chosen, blocks))
         self._html.html = str(join(parts))
@@ -184,7 +182,7 @@ class Scans:
             '<div class="line"><a data-nav href="{}"><b>scan {}</b> {}<br><span class="{}">{} {}/{}</span></a>'
             '<div class="tiles">{}</div></div>'
         ).format(
-            search(_target(row)),
+            search(target(row)),
             row["scan"],
             row["band"],
             scan_state(row["status"])[0],
@@ -214,7 +212,7 @@ class Scans:
         ).format(
             "ok" if ok else "no",
             " subst" if swap else "",
-            search(_target(row).to(block=int(block["block"]))),
+            search(target(row).to(block=int(block["block"]))),
             title,
             inside,
             "accepted" if ok else "rejected",
@@ -245,73 +243,3 @@ class Scans:
 
 def _offsets_path(row: Row) -> str:
     return sky_offsets_path(row["night"], row["band"], row["scan"], row["read"])
-
-
-def _target(row: Row) -> View:
-    return View(page="scan", night=row["night"], band=row["band"], read=row["read"], scan=int(row["scan"]))
-
-
-def _table(rows: list[Row], blocks: Blocks) -> Safe:
-    lines, before = [], None
-    for r in rows:
-        state, sign = scan_state(r["status"])
-        words = cause_of(r, blocks.get((r["scan"], r["band"], r["read"]), []))
-        first = before != r["scan"]
-        before = r["scan"]
-        low = r["level_dn"] is not None and r["level_dn"] <= 0
-        lines.append(
-            Safe(
-                '<tr class="{}"><td>{}</td><td class="nowrap">{}</td><td>{}</td><td class="nowrap">{}</td>'
-                '<td class="nowrap"><a data-nav href="{}"><span class="{}">{} {}</span></a></td>'
-                '<td class="n">{}/{}</td>'
-                '<td class="n">{}</td><td class="n {}">{}{}</td><td class="n">{}</td><td>{}</td><td>{}</td>'
-                '<td class="cause" title="{}">{}</td></tr>'
-            ).format(
-                "first" if first else "",
-                Safe("<b>{}</b>").format(r["scan"]) if first else "",
-                (r["start_iso"] or "—")[11:19] if first else "",
-                r["band"],
-                r["read"],
-                search(_target(r)),
-                state,
-                sign,
-                r["status"],
-                r["n_blocks"] - r["n_rejected"],
-                r["n_blocks"],
-                r["n_frames"],
-                "bad" if low else "",
-                "✕ " if low else "",
-                number(r["level_dn"], 4),
-                number(r["level_shift_dn"], 2),
-                master_words(r["band"], r["read"], r["dark_night"], r["dark_age_nights"], r["dark_status"]),
-                master_words(r["band"], "", r["canonical_night"], r["canonical_age_nights"], r["canonical_status"]),
-                r["cause"] or "",
-                words or "—",
-            )
-        )
-    return Safe(
-        '<section class="card"><div class="wide" data-scroll="scans" tabindex="0" aria-label="scans"><table>'
-        "<thead><tr><th>scan</th><th>start / UTC</th><th>band</th><th>read</th><th>status</th>"
-        '<th class="n">blocks accepted</th><th class="n">frames</th><th class="n">sky level / DN</th>'
-        '<th class="n" title="largest shift added to keep the background at its level">shift kept / DN</th>'
-        "<th>dark</th><th>canonical</th><th>cause</th></tr></thead><tbody>{}</tbody></table></div></section>"
-    ).format(join(lines))
-
-
-def _missing_html(lost: list[Missing]) -> Safe:
-    if not lost:
-        return Safe("")
-    lines = [
-        Safe('<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class="path">{}</td></tr>').format(
-            m.scan or "—",
-            m.band or "—",
-            mark(m.state, m.words.split(":")[0]),
-            m.words.partition(": ")[2] or "—",
-            m.path,
-        )
-        for m in lost
-    ]
-    return Safe(
-        '<section class="card"><h2>Raw scans without a result</h2><div class="wide"><table><thead><tr><th>scan</th>'
-        "<th>band</th><th>state</th><th>why</th><th>file</th></tr></thead><tbody>{}</tbody></table></div></section>"
-    ).format(join(lines))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import panel as pn
-from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, Range1d
+from bokeh.events import ButtonClick, Tap
+from bokeh.models import Button, ColumnDataSource, CustomJS, Range1d
 
 from monitor.address import View
 from monitor.collect import Snapshot
@@ -57,6 +57,8 @@ class Trends:
         self._session = session
         self.keys: dict[str, Callable[[], None]] = {}
         self._window: tuple[Any, ...] = ()
+        self._key: tuple[Any, ...] = ()
+        self._parts: dict[str, pd.DataFrame] = {}
         act = {
             "go": session._follow,
             "series": self._choose_series,
@@ -103,16 +105,13 @@ class Trends:
         return tapped
 
     def _csv_button(self) -> Any:
-        button = pn.widgets.Button(name="CSV of what is shown", stylesheets=[CSV_CSS], width=170, height=32)
-        self._said = {"product": "", "metric": "", "unit": "", "bands": ""}
+        button = Button(label="CSV of what is shown", stylesheets=[CSV_CSS], width=170, height=32)
         # The text is put together in the browser: it knows the window, and no file is needed.
+        self._said = ColumnDataSource({n: [""] for n in ("product", "metric", "unit", "bands")})
         args: dict[str, Any] = {f"s{k}": p.points for k, p in enumerate(self._plots.values())}
-        self._said_source = _source(self._said)
-        args |= {"x_range": self._range, "said": self._said_source}
-        button.js_on_click(
-            args=args, code=CSV_CODE.replace("SOURCES", ", ".join(f"s{k}" for k in range(len(args) - 2)))
-        )
-        return button
+        code = CSV_CODE.replace("SOURCES", ", ".join(args))
+        button.js_on_event(ButtonClick, CustomJS(args={**args, "x_range": self._range, "said": self._said}, code=code))
+        return pn.pane.Bokeh(button)
 
     # What is shown ---------------------------------------------------------------------------------------------
 
@@ -125,13 +124,30 @@ class Trends:
         region = view.region if view.region in offered else default_region(choice)
         fit = view.stretch if view.stretch in ("data", "all") else "limits"
         band = view.band if view.band in snapshot.bands else ""
-        shown = (band,) if band else snapshot.bands
-        table = self._table(snapshot, choice, region)
+        shown = tuple(b for b in snapshot.bands if b in self._plots and band in ("", b))
         night = self._session.night
         self._controls.html = str(controls_html(choices, choice, offered, region, snapshot.bands, band, fit, view.days))
+        key = (snapshot.revision, choice.key, region, fit, shown)
+        if key != self._key:
+            self._parts = self._draw(snapshot, choice, region, fit, shown, night)
+            self._key = key
         first, last = self._show_window(snapshot, view.days, night)
-        parts = {b: table[table["band"] == b] for b in snapshot.bands}
-        inside: dict[str, pd.DataFrame] = {}
+        inside = {b: p[(p["night"] >= first) & (p["night"] <= last)] for b, p in self._parts.items()}
+        for b in shown:
+            self._plots[b].figure.title.text = _title(b, inside[b])
+            self._plots[b].ring(night)
+        judged = bool(choice.subject)
+        zones = limit_zones(choice, profile, shown[0])
+        self._legend.html = str(legend_html(judged, choice.subject == "sky_offset", zones, choice.unit))
+        self._night.html = str(night_html(night, inside, choice, self._session.href))
+        self._explore.show(view, snapshot)
+
+    def _draw(
+        self, snapshot: Snapshot, choice: Choice, region: str, fit: str, shown: Sequence[str], night: str
+    ) -> dict[str, pd.DataFrame]:
+        """Fill the figures with a series; return each band's part of it."""
+        table = self._table(snapshot, choice, region)
+        parts = {b: table[table["band"] == b] for b in shown}
         for b, plot in self._plots.items():
             self._panes[b].visible = b in shown
             if b not in shown:
@@ -140,33 +156,23 @@ class Trends:
             last_one = b == shown[-1]
             plot.figure.xaxis.visible = last_one
             plot.figure.height = 420 if len(shown) == 1 else 158 + (24 if last_one else 0)
-            inside[b] = parts[b][(parts[b]["night"] >= first) & (parts[b]["night"] <= last)]
             plot.update(
                 parts[b],
                 label=_axis_label(choice),
                 unit=choice.unit,
-                title=_title(b, inside[b]),
-                zones=limit_zones(choice, profile, b),
+                title=b,
+                zones=limit_zones(choice, snapshot.profile, b),
                 marks=marks(snapshot, choice, b),
                 night=night,
                 fit=fit,
             )
-        drawn = [parts[b] for b in shown]
-        self._overview.update(drawn, self._extent(snapshot), reach(pd.concat(drawn), (), "data"))
-        self._said_source.data = {
-            k: [v]
-            for k, v in {
-                "product": choice.product,
-                "metric": choice.metric,
-                "unit": choice.unit,
-                "bands": ",".join(str(k) for k, b in enumerate(self._plots) if b in shown),
-            }.items()
-        }
-        judged = bool(choice.subject)
-        zones = limit_zones(choice, profile, shown[0])
-        self._legend.html = str(legend_html(judged, choice.subject == "sky_offset", zones, choice.unit))
-        self._night.html = str(night_html(night, inside, choice, self._session.href))
-        self._explore.show(view, snapshot)
+        self._overview.update(
+            list(parts.values()), self._extent(snapshot), reach(pd.concat(parts.values()), (), "data")
+        )
+        bands = ",".join(str(k) for k, b in enumerate(self._plots) if b in shown)
+        said = {"product": choice.product, "metric": choice.metric, "unit": choice.unit, "bands": bands}
+        self._said.data = {k: [v] for k, v in said.items()}
+        return parts
 
     def _table(self, snapshot: Snapshot, choice: Choice, region: str) -> pd.DataFrame:
         cells = None
@@ -202,10 +208,6 @@ class Trends:
 
 def _ms(night: str) -> float:
     return float(pd.Timestamp(night).timestamp() * 1000)
-
-
-def _source(columns: dict[str, str]) -> Any:
-    return ColumnDataSource({k: [v] for k, v in columns.items()})
 
 
 def _axis_label(choice: Choice) -> str:

@@ -9,7 +9,7 @@ import panel as pn
 from monitor.address import View
 from monitor.collect import Snapshot
 from monitor.components.html import Html, Safe, join
-from monitor.compute_trends import Explored, explorer_table
+from monitor.compute_explore import Explored, explorer_table
 from monitor.pages.trends_markup import CONTROLS_CSS, GRID_CSS, select_html
 from monitor.session import Session
 

@@ -148,9 +148,7 @@ def _night_row(night: str, band: str, part: pd.DataFrame, choice: Choice, href: 
         verdict = Safe("–")
         if state is not None:
             cause = cause_words(r["cause"])[0] or state.word
-            verdict = Safe('<span class="{}" title="{}">{} {}</span>').format(
-                state.name, r["cause"], state.sign, cause
-            )
+            verdict = Safe('<span class="{}" title="{}">{} {}</span>').format(state.name, r["cause"], state.sign, cause)
     good = part.loc[part["status"] != "rejected", "value"].to_numpy(dtype=float)
     middle = spread = "–"
     if len(good) >= 3:
@@ -206,11 +204,12 @@ select { max-width: min(420px, 78vw); } #series { max-width: min(340px, 78vw); }
 .legend i { display: inline-block; width: 12px; height: 10px; border-radius: 2px; }
 .w { background: color-mix(in srgb, var(--watch) 30%, transparent); }
 .d { background: color-mix(in srgb, var(--bad) 35%, transparent); }
+.tonight td.n, .tonight th { white-space: nowrap; }
 .tonight { margin-top: 10px; padding: 6px 10px; overflow-x: auto; } .tonight p { margin: 4px 8px 0; font-size: 12px; }
 .explore { margin-top: 12px; gap: 8px 14px; } .nights { line-height: 1.8; margin: 6px 0 0; }
 """
 
-WRAP_CSS = ":host { flex-wrap: wrap; gap: 4px; } :host > :first-child { flex: 1 1 300px !important; }"
+WRAP_CSS = ":host { flex-wrap: wrap; gap: 4px; min-height: 40px; } :host > :first-child { flex: 1 1 300px !important; }"
 
 CSV_CSS = """
 :host { margin: 0 !important; flex: none !important; }

@@ -12,7 +12,7 @@ import pandas as pd
 from holoviews.operation import histogram
 from numpy.typing import NDArray
 
-from monitor.compute_trends import Explored
+from monitor.compute_explore import Explored
 from monitor.palette import Theme
 from monitor.plots.base import narrow_dates, style
 

@@ -60,7 +60,7 @@ class LinkedImage:
         f.add_tools(
             HoverTool(
                 renderers=[self._glyph],
-                tooltips=[("x, y", "$x{0}, $y{0}"), ("value", "@image{0,0.00} DN")],
+                tooltips=[("x, y", "$x{0}, $y{0}"), ("value", "@image{0.00} DN")],
                 attachment="right",
             )
         )

@@ -201,16 +201,15 @@ class SmallImage:
             padding=2,
             margin=2,
             label_standoff=3,
-            ticker=BasicTicker(desired_num_ticks=3),
+            ticker=BasicTicker(desired_num_ticks=4),
             major_label_text_font_size="10px",
             major_label_text_color=colours.muted,
             major_tick_line_color=None,
             background_fill_color=None,
             bar_line_color=colours.line,
         )
-        if kind.scale == "flags":
-            bar.visible = False
         f.add_layout(bar, "below")
+        self._bar = bar
         f.add_tools(
             HoverTool(
                 renderers=[self.image],
@@ -222,7 +221,7 @@ class SmallImage:
         )
         _add_mark(f, frame, colours, 11)
         f.min_border_left = f.min_border_right = 8
-        f.min_border_bottom = 26
+        f.min_border_bottom = 34
         self._colours = colours
         self.figure = f
 
@@ -240,6 +239,7 @@ class SmallImage:
         if key == self._sent:
             return
         self._sent = key
+        self._bar.visible = binned is not None and self.kind.scale != "flags"
         self.source.data = dict(_SMALL) if binned is None else _columns(binned, window, extras=False)
         _show_hole(self.hole, self.words, self._frame, "" if binned is not None else layer.reason, 24)
 
@@ -247,7 +247,7 @@ class SmallImage:
 def _show_hole(hole: BoxAnnotation, words: Label, frame: Frame, reason: str, width: int) -> None:
     ny, nx = frame.shape
     hole.update(visible=bool(reason), left=0, right=nx, bottom=0, top=ny)
-    words.update(visible=bool(reason), x=nx / 2, y=ny / 2, text="\n".join(textwrap.wrap(reason, width)))
+    words.update(visible=bool(reason), x=nx / 2, y=0.68 * ny, text="\n".join(textwrap.wrap(reason, width)))
 
 
 class BigImage:
@@ -261,7 +261,8 @@ class BigImage:
         f = _figure(frame, colours, aspect_ratio=1.06, sizing_mode="scale_width", title=" ", toolbar_location="above")
         f.xaxis.axis_label, f.yaxis.axis_label = "x / pixel", "y / pixel"
         f.min_border_right = 12
-        mapper = LinearColorMapper(["#000000"], low=0, high=1)
+        # One scale for good: an image does not notice that it was given another.
+        self.mapper = mapper = LinearColorMapper(hex_palette(SEQUENTIAL), low=0, high=1, nan_color=MISSING)
         self.image = f.image("image", "x", "y", "dw", "dh", color_mapper=mapper, source=self.source)
         self.other = f.image("image", "x", "y", "dw", "dh", color_mapper=mapper, source=self.other_source)
         self.other.visible = False
@@ -308,29 +309,18 @@ class BigImage:
         _add_mark(f, frame, colours, 13)
         f.toolbar.autohide = False
         f.toolbar.active_scroll = None
-        self.blink = ColumnDataSource({})
-        # State of the browser alone: the toggling is not sent to the server.
-        self.blink.js_on_change(
-            "tags",
-            CustomJS(
-                args={"blink": self.blink, "other": self.other, "image": self.image, "which": self.which},
-                code=_BLINK,
-            ),
-        )
+        # State of the browser alone: the toggling is not sent to the server. The label's tags carry the wish.
+        self.which.js_on_change("tags", CustomJS(args={"other": self.other, "which": self.which}, code=_BLINK))
         self.figure = f
 
     def show(
         self, layer: Layer, binned: Binned | None, window: Window, key: Any, mapper: LinearColorMapper, title: str
     ) -> None:
-        """Show a layer with a scale of colours, or why there is none."""
+        """Show a layer with the colours of a scale, or why there is none."""
         kind = layer.kind
         self.figure.title.text = title
-        for renderer in (self.image, self.other):
-            if renderer.glyph.color_mapper is not mapper:
-                renderer.glyph.color_mapper = mapper
-        if self.bar.color_mapper is not mapper:
-            self.bar.color_mapper = mapper
-        self.bar.visible = kind.scale != "flags"
+        self.mapper.update(palette=mapper.palette, low=mapper.low, high=mapper.high)
+        self.bar.visible = binned is not None and kind.scale != "flags"
         unit = f" {kind.unit}" if kind.unit else ""
         bins = f" (mean of {window.factor}×{window.factor} pixels)" if window.factor > 1 else ""
         tips = [("x, y", "$x{px}, $y{px}" + bins)]
@@ -343,7 +333,7 @@ class BigImage:
             return
         self._sent = key
         self.source.data = dict(_EMPTY) if binned is None else _columns(binned, window, extras=True)
-        _show_hole(self.hole, self.words, self._frame, "" if binned is not None else layer.reason, 48)
+        _show_hole(self.hole, self.words, self._frame, "" if binned is not None else layer.reason, 32)
 
     def show_other(self, binned: Binned | None, window: Window, key: Any) -> None:
         """Have the image of another night ready to blink with, on the same scale."""
@@ -355,23 +345,23 @@ class BigImage:
     def set_blink(self, on: bool, here: str, there: str) -> None:
         """Blink between two nights, or stop."""
         wanted = [on, here, there] if on else [False]
-        if self.blink.tags != wanted:
-            self.blink.tags = wanted
+        if self.which.tags != wanted and (on or self.which.tags):
+            self.which.tags = wanted
 
 
 _BLINK = """
-    clearInterval(blink.__timer)
-    const [on, here, there] = blink.tags
+    clearInterval(which.__timer)
+    const [on, here, there] = which.tags
     const show = second => {
       other.setv({visible: second}, {sync: false})
-      which.setv({text: second ? there : here}, {sync: false})
+      which.setv({text: (second ? there : here) ?? ""}, {sync: false})
     }
     which.setv({visible: !!on}, {sync: false})
     show(false)
     if (on) {
       let second = false
-      blink.__timer = setInterval(() => {
-        if (other.document == null) { clearInterval(blink.__timer); return }
+      which.__timer = setInterval(() => {
+        if (other.document == null) { clearInterval(which.__timer); return }
         second = !second; show(second)
       }, 500)
     }
@@ -387,7 +377,7 @@ class Histogram:
         ``left`` and ``right`` are the ends of the stretch.
     """
 
-    def __init__(self, colours: Theme) -> None:
+    def __init__(self, colours: Theme, mapper: LinearColorMapper) -> None:
         self._sent: Any = None
         self.source = ColumnDataSource({"left": [], "right": [], "top": [], "centre": []})
         self._x, self._y = Range1d(0, 1), Range1d(0.7, 10)
@@ -396,37 +386,34 @@ class Histogram:
             tools="", toolbar_location=None, y_axis_label="pixels",
         )  # fmt: skip
         style(f, colours)
-        self._mapper = LinearColorMapper(["#000000"], low=0, high=1)
-        self._bars = f.quad(
+        f.quad(
             "left", "right", "top", 0.5, source=self.source, line_color=colours.muted, line_width=0.3,
-            fill_color={"field": "centre", "transform": self._mapper},
+            fill_color={"field": "centre", "transform": mapper},
         )  # fmt: skip
         self.box = BoxAnnotation(
             left=0, right=1, editable=True, movable="none", resizable="x", fill_color=colours.ink, fill_alpha=0.05,
             line_color=colours.ink, line_width=1.5, hover_fill_alpha=0.1, level="overlay",
         )  # fmt: skip
         f.add_layout(self.box)
-        self._drag = CustomJS(
-            args={"mapper": self._mapper},
-            code="""
-            const box = cb_obj
-            if (box.right > box.left) mapper.setv({low: box.left, high: box.right}, {sync: false})
-            """,
+        # The image follows the hand; the server hears of it when the hand rests.
+        drag = CustomJS(
+            args={"mapper": mapper},
+            code="if (cb_obj.right > cb_obj.left) mapper.setv({low: cb_obj.left, high: cb_obj.right})",
         )
         for name in ("left", "right"):
-            self.box.js_on_change(name, self._drag)
+            self.box.js_on_change(name, drag)
         f.yaxis.ticker.desired_num_ticks = 3
         f.yaxis.formatter = NumeralTickFormatter(format="0a")
         f.xaxis.ticker.desired_num_ticks = 7
         f.ygrid.visible = False
         self.figure = f
 
-    def show(self, layer: Layer, mapper: LinearColorMapper, low: float, high: float, key: Any) -> None:
+    def show(self, layer: Layer, low: float, high: float, key: Any) -> None:
         """Show the values of a layer and the ends of its stretch."""
         kind = layer.kind
-        self._drag.args = {"mapper": mapper}
+        # Flags are names, not numbers: their counts stand in the legend.
+        self.figure.visible = layer.value is not None and kind.scale != "flags"
         self.box.update(left=low, right=high, visible=bool(layer.sample.size))
-        self._bars.glyph.fill_color = {"field": "centre", "transform": mapper}
         self.figure.xaxis.axis_label = f"{kind.title.lower()} / {kind.unit}" if kind.unit else kind.title.lower()
         start, end = low - 0.35 * (high - low), high + 0.35 * (high - low)
         full = (key, start, end)

@@ -15,7 +15,7 @@ from monitor.plots.base import dated_figure, night_time, period_lines, style
 
 __all__ = ["FitPlot", "HistoryPlot"]
 
-_SAMPLE = ("level", "signal", "low", "high", "residual", "frame", "fate")
+_SAMPLE = ("level", "signal", "low", "high", "residual", "true", "frame", "fate")
 
 
 class FitPlot:
@@ -54,7 +54,7 @@ class FitPlot:
             ("frame", "@frame"),
             ("L", "@level{0.0} DN"),
             ("signal", "@signal{0.0} DN"),
-            ("residual", "@residual{0.0} σ"),
+            ("residual", "@true{0.0} σ"),
             ("", "@fate"),
         ]
         for f in (self.figure, self.residuals):
@@ -66,10 +66,12 @@ class FitPlot:
         self.figure.legend.click_policy = "hide"
         self.figure.legend.padding = 4
         self.figure.legend.spacing = 0
+        self._legend = {item.label.value: item for item in self.figure.legend[0].items}
         self.figure.xaxis.visible = False
 
     def show(self, fit: PixelFit | None) -> None:
-        """Show a fit, or clear."""
+        """Show a fit; without one there is nothing to see."""
+        self.figure.visible = self.residuals.visible = fit is not None
         if fit is None:
             for source in (*self.sources.values(), self.line):
                 source.data = {c: [] for c in source.data}
@@ -82,11 +84,13 @@ class FitPlot:
                 "signal": fit.signal_dn[here],
                 "low": (fit.signal_dn - fit.error_dn)[here],
                 "high": (fit.signal_dn + fit.error_dn)[here],
-                # What lies far off stands at the edge; the legend of the axis ends there.
+                # What lies far off stands at the edge; the hover text has its number.
                 "residual": np.clip(fit.residual_sigma[here], -9.5, 9.5),
+                "true": fit.residual_sigma[here],
                 "frame": fit.frame[here],
                 "fate": [FATES[name][0]] * int(here.sum()),
             }
+            self._legend[FATES[name][0]].visible = bool(here.any())
         if not fit.level_dn.size:
             self.line.data = {"x": [], "y": []}
             return
@@ -150,8 +154,11 @@ class HistoryPlot:
         f.select_one(TapTool).renderers = marks
         style(f, colours)
         f.legend.orientation = "horizontal"
-        f.legend.location = "top_left"
-        f.legend.padding = 3
+        f.legend.padding = 0
+        f.legend.margin = 2
+        f.legend.border_line_color = None
+        f.add_layout(f.legend[0], "above")
+        self._legend = {item.label.value: item for item in f.legend[0].items}
         f.min_border_left = 74
         f.yaxis.ticker.desired_num_ticks = 4
         self.figure = f
@@ -172,6 +179,9 @@ class HistoryPlot:
                 "verdict": [name] * len(part),
                 "flags": [p["flags"] for p in part],
             }
+            self._legend[STATES[name].word].visible = bool(part)
+        # An empty frame would look like a number that is not there.
+        self.figure.visible = bool(whole)
         steps = [p for p in points if np.isfinite(p.get("canonical", np.nan))]
         self.steps.data = {
             "time": night_time([p["night"] for p in steps]),
@@ -183,6 +193,5 @@ class HistoryPlot:
         if values.size:
             low, high = float(values.min()), float(values.max())
             room = 0.15 * max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
-            # More room on top, where the legend stands.
-            start, end = low - room, high + 2.6 * room
+            start, end = low - room, high + room
             self.figure.y_range.update(start=start, end=end, reset_start=start, reset_end=end)

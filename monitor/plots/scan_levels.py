@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, LabelSet, NumeralTickFormatter, Range1d, Span
+from bokeh.models import BasicTickFormatter, ColumnDataSource, HoverTool, LabelSet, Range1d, Span
 from bokeh.plotting import figure
 from numpy.typing import ArrayLike
 
@@ -61,7 +61,7 @@ class ScanLevels:
         span = Span(location=0, dimension="height", line_color=self._colours.accent, line_width=2, line_alpha=0.8)
         f.add_layout(span)
         self._spans.append(span)
-        f.yaxis.formatter = NumeralTickFormatter(format="0[.]00")
+        f.yaxis.formatter = BasicTickFormatter(use_scientific=False)
         f.yaxis.ticker.desired_num_ticks = 4
         f.xgrid.visible = False
         return f

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,13 +31,17 @@ _TEXTS = ("shown", "status", "word", "cause", "region", "band")
 
 def value_words(value: float, error: float, unit: str, *, signed: bool) -> str:
     """Return a number with its error in as many digits as it deserves, and its unit."""
-    if not np.isfinite(value):
+    # Thousands of nights are put in words at once: plain floats are ten times faster here than NumPy's.
+    value, error = float(value), float(error)
+    if not math.isfinite(value):
         return "no value"
-    known = bool(np.isfinite(error) and error > 0)
+    known = math.isfinite(error) and error > 0
     scale = error if known else abs(value) / 100
-    digits = 0 if unit in ("pixels", "blocks") else int(np.clip(1 - np.floor(np.log10(max(scale, 1e-6))), 0, 4))
-    text = f"{value:{'+' if signed else ''}.{digits}f}" + (f" ± {error:.{digits}f}" if known else "")
-    return f"{text} {unit}".rstrip().replace("-", "−", 1) if value < 0 else f"{text} {unit}".rstrip()
+    whole = unit in ("pixels", "blocks")
+    digits = 0 if whole else min(max(1 - math.floor(math.log10(max(scale, 1e-6))), 0), 4)
+    sign = "+" if signed else ""
+    text = f"{value:{sign}.{digits}f}" + (f" ± {error:.{digits}f}" if known else "")
+    return f"{text} {unit}".rstrip().replace("-", "−")
 
 
 def reach(table: pd.DataFrame, zones: Zones, fit: str) -> tuple[float, float]:
@@ -205,9 +210,14 @@ class TrendPlot:
         calm = np.array([s != "rejected" for s in data["status"]], dtype=bool)
         time, value = with_gaps(data["time"][calm], data["value"][calm], [m.night for m in edges])
         self.line.data = {"time": time, "value": value}
-        here = np.array([n == night for n in data["night"]], dtype=bool)
-        self.now.data = {"time": data["time"][here], "value": data["value"][here]}
         self._show_marks(edges, [m for m in marks if m.kind == "decision"], low, high)
+        self.ring(night)
+
+    def ring(self, night: str) -> None:
+        """Put the ring round a night, and nothing else."""
+        data = self.points.data
+        here = [k for k, n in enumerate(data["night"]) if n == night]
+        self.now.data = {"time": [data["time"][k] for k in here], "value": [data["value"][k] for k in here]}
 
     def _columns(
         self, table: pd.DataFrame, ends: tuple[float, float], top: float, unit: str, *, signed: bool

@@ -299,10 +299,10 @@ def interrupt_after(k: int, monkeypatch: pytest.MonkeyPatch, where: str) -> Iter
 
 
 POINTS = [
-    *(("file before", k) for k in (1, 6, 13, 19)),
-    *(("file after", k) for k in (2, 4, 8, 11, 16)),
-    *(("transaction before", k) for k in (4, 8, 13, 19, 24)),
-    *(("transaction after", k) for k in (3, 6, 10, 15, 18, 21, 25)),
+    *(("file before", k) for k in (1, 8, 17)),
+    *(("file after", k) for k in (2, 6, 11, 15)),
+    *(("transaction before", k) for k in (4, 10, 19)),
+    *(("transaction after", k) for k in (3, 7, 13, 20, 25)),
 ]
 
 

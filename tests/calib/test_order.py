@@ -22,7 +22,7 @@ PROFILE = small(("reference_nights = 20 ", "reference_nights = 3 "), ("window = 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six nights in J on which much goes wrong: nights without dark or flat, bad ones among the good."""
-    survey = survey_of(6, scans={0: 1, 1: 1, 3: 2, 4: 1, 5: 1}).with_fault(
+    survey = survey_of(6, scans={0: 1, 1: 1, 4: 1, 5: 1}).with_fault(
         TooLittleChange(night=0),
         MissingDark(night=1),
         CloudGradient(night=3, percent=4.0),
@@ -53,7 +53,7 @@ def test_the_nights_tell_a_story_with_every_kind_of_stand_in(at_once: Path) -> N
     scans = {(r["night"], r["scan"], r["read"]): r for r in rows(at_once, "scans")}
     assert scans["1999-05-05", 1, "R1"]["canonical_night"] == "1999-05-04"
     assert scans["1999-05-06", 1, "R2-R1"]["dark_night"] == "1999-05-05"
-    assert len(scans) == 12
+    assert len(scans) == 8
 
 
 def nights(raw: Path) -> list[Path]:
@@ -81,7 +81,7 @@ def test_a_late_night_in_the_middle(raw: Path, at_once: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "kinds",
-    [["twilight", "scan", "dark"], ["scan", "twilight", "dark"], ["dark", "scan", "twilight"]],
+    [["scan", "twilight", "dark"], ["dark", "scan", "twilight"]],
     ids="-".join,
 )
 def test_one_type_of_file_after_the_other(kinds: Sequence[str], raw: Path, at_once: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_one_type_of_file_after_the_other(kinds: Sequence[str], raw: Path, at_on
 
 
 @settings(
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

@@ -10,7 +10,7 @@ from calib.checks import Check, CheckResult, Verdict
 from calib.flags import flag
 from calib.profile import load_profile
 from calib.scan import Master, calibrate_scan, substitutes
-from calib.simulate import AirglowWaves, Galaxy, ShortScan, Survey
+from calib.simulate import AirglowWaves, BrightStar, Galaxy, ShortScan, Survey
 
 FULL = load_profile("2mass")
 SIZE = 64
@@ -352,3 +352,25 @@ def test_levels_and_offsets_do_not_need_the_frames_to_be_written(quiet):
     np.testing.assert_array_equal(result.shift_dn, quiet.result.shift_dn)
     for one, other in zip(result.blocks, quiet.result.blocks, strict=True):
         np.testing.assert_array_equal(one.offset.value, other.offset.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Galaxy(night=0, bands=("H",), scan=1, frame=69), "galaxy or bright star"),
+        (BrightStar(night=0, bands=("H",), scan=1, frame=69), "galaxy or bright star"),
+        (AirglowWaves(night=0, bands=("H",), percent=3.0), "airglow wave"),
+    ],
+)
+def test_what_spoils_a_sky_offset_is_named(fault, words):
+    survey = Survey(nights=1, n_scan=138, quiet=False).with_fault(fault)
+    night = survey.night(0)
+    sequence, truth = night.scan("H", 1), night.truth("H")
+    mask = np.where(truth.good, 0, flag("DEAD")).astype(np.int16)
+    dark = Master(truth.dark["R2-R1"].astype("f4"), np.zeros((256, 256), "f4"), mask)
+    flat = Master(truth.responsivity.astype("f4"), np.zeros((256, 256), "f4"), mask)
+    raw = {"R1": sequence.r1, "R2": sequence.r2}
+    made = calibrate_scan(raw, band="H", read="R2-R1", dark=dark, canonical=flat, profile=FULL)
+    spoilt = made.blocks[1].verdict
+    assert spoilt.status == "rejected"
+    assert spoilt.cause.startswith(words)

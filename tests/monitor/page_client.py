@@ -1,0 +1,72 @@
+"""Opens the page without a browser: what one says first over the websocket, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from typing import Any
+
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
+
+
+def token_of(url: str) -> str:
+    """Load the page as far as its HTML goes; return the key to the session that was made for it."""
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        (token,) = re.findall(r'"token":"([^"]+)"', reply.read().decode())
+    return str(token)
+
+
+async def _visit(url: str) -> dict[str, Any]:
+    token = await asyncio.to_thread(token_of, url)
+    host = url.split("/")[2]
+    request = HTTPRequest(f"ws://{host}/ws", headers={"Origin": f"http://{host}"})
+    socket = await websocket_connect(request, subprotocols=["bokeh", token], max_message_size=200_000_000)
+
+    async def message() -> list[str]:
+        return [str(await socket.read_message()) for _ in range(3)]
+
+    assert json.loads((await message())[0])["msgtype"] == "ACK"
+    for part in ({"msgid": "1", "msgtype": "PULL-DOC-REQ"}, {}, {}):
+        await socket.write_message(json.dumps(part))
+    reply = await message()
+    socket.close()
+    while await socket.read_message() is not None:
+        pass
+    return dict(json.loads(reply[2]))
+
+
+def visit(url: str, times: int = 1) -> dict[str, Any]:
+    """Open the page and close it again, a number of times; return what the last was sent."""
+
+    async def visits() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for _ in range(times):
+            found = await _visit(url)
+        return found
+
+    # In a thread, for the main one may run the browser's loop.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, visits()).result()
+
+
+def knock(url: str, origin: str) -> int:
+    """Ask for a websocket as a page of another address would; return the status."""
+    connection = HTTPConnection(url.split("/")[2], timeout=20)
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Protocol": f"bokeh, {token_of(url)}",
+        "Origin": origin,
+    }
+    try:
+        connection.request("GET", "/ws", headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()

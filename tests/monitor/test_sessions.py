@@ -1,0 +1,214 @@
+"""Sessions without a browser: every page shows every night, closed ones leave nothing behind, servers say what is."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+import pytest
+from page_client import knock, visit
+from small_camera import Night, run, survey_of, write_raw
+
+from calib.errors import CalibError
+from monitor import session as session_module
+from monitor.address import PAGES
+from monitor.collect import Collector
+from monitor.server import free_port, serve
+from monitor.session import Session
+
+
+def failures(session: Session) -> list[str]:
+    """What the page on screen says if it cannot be shown."""
+    return [o.html for o in session.main if 'role="alert"' in getattr(o, "html", "")]
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_every_page_shows_every_night(faulty: Night, name: str) -> None:
+    session = Session(Collector(faulty.root), f"?page={name}")
+    for night in session.snapshot.nights:
+        for band in session.snapshot.bands:
+            session.go(night=night, band=band)
+            assert not failures(session), (night, band)
+    session.collector.archive.close()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """A single night of a single band without a scan: everything is provisional, and most is not there."""
+    top = tmp_path_factory.mktemp("bare")
+    survey = survey_of(1, scans={})
+    raw = write_raw(survey, top / "raw", bands=("H",))
+    run(top / "archive", raw)
+    return Night(top / "archive", raw, survey)
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_every_page_shows_the_very_first_night(bare: Night, name: str) -> None:
+    session = Session(Collector(bare.root), f"?page={name}")
+    for band in ("", *session.snapshot.bands):
+        session.go(band=band)
+        assert not failures(session), band
+    session.collector.archive.close()
+
+
+def test_a_page_that_fails_says_so_and_leaves_the_others(faulty: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Any:
+        if name == "monitor.pages.log":
+            raise RuntimeError("<b>out of paper</b>")
+        return found(name)
+
+    found = session_module.import_module
+    monkeypatch.setattr(session_module, "import_module", broken)
+    session = Session(Collector(faulty.root), "?page=log")
+    (words,) = failures(session)
+    assert "RuntimeError: &lt;b&gt;out of paper&lt;/b&gt;" in words
+    session.go(page="review")
+    assert not failures(session)
+    session.collector.archive.close()
+
+
+# Servers in this process ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(root: Path, **options: Any) -> Iterator[str]:
+    port = free_port()
+    serve(root, port=port, threaded=True, **options)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        until = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        yield url
+    finally:
+        pn.state.kill_all_servers()
+
+
+def test_closed_sessions_leave_nothing_behind(faulty: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bokeh.document import Document
+    from bokeh.model import Model
+
+    alive: weakref.WeakSet[Session] = weakref.WeakSet()
+    original = Session.__init__
+
+    def counted(self: Session, *args: Any, **kwargs: Any) -> None:
+        alive.add(self)
+        original(self, *args, **kwargs)
+        # Each has seen several pages, so that what they build is counted as well.
+        if len(alive) % 5 == 0:
+            for name in PAGES:
+                self.go(page=name)
+
+    monkeypatch.setattr(Session, "__init__", counted)
+
+    def living(kind: type) -> int:
+        gc.collect()
+        return sum(issubclass(type(o), kind) for o in gc.get_objects())
+
+    quick = {"check_unused_sessions_milliseconds": 100, "unused_session_lifetime_milliseconds": 100}
+    with serving(faulty.root, **quick) as url:
+
+        def come_and_go(times: int) -> None:
+            visit(url, times)
+            until = time.monotonic() + 15
+            while alive and time.monotonic() < until:
+                time.sleep(0.2)
+                gc.collect()
+
+        come_and_go(2)  # what is loaded once stays
+        before = living(Document), living(Model)
+        come_and_go(50)
+        assert not alive, f"{len(alive)} of 50 sessions are still there"
+        after = living(Document), living(Model)
+    assert after[0] <= before[0], f"{after[0] - before[0]} documents are still there"
+    assert after[1] <= before[1] + 20, f"{after[1] - before[1]} models are still there"
+
+
+def answer(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes, Any]:
+    request = urllib.request.Request(url, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return reply.status, reply.read(), reply.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(), error.headers
+
+
+def test_the_health_address_tells_a_supervisor(faulty: Night, tmp_path: Path) -> None:
+    with serving(faulty.root) as url:
+        status, body, _ = answer(f"{url}healthz")
+        assert (status, json.loads(body)) == (200, {"status": "ok", "nights": 5, "last_night": faulty.date(4)})
+        assert answer(f"{url}healthz", "HEAD")[:2] == (200, b"")
+        assert answer(url, "HEAD")[:2] == (200, b"")
+    with serving(tmp_path / "nowhere") as url:
+        status, body, _ = answer(f"{url}healthz")
+        assert status == 503
+        assert "calib run" in json.loads(body)["reason"]
+        status, body, _ = answer(f"{url}ready")
+        assert (status, json.loads(body)["status"]) == (200, "failed")
+
+
+def test_what_is_sent_is_packed_and_named(faulty: Night) -> None:
+    with serving(faulty.root) as url:
+        _, body, headers = answer(url, **{"Accept-Encoding": "identity"})
+        text = body.decode()
+        assert '<html lang="en"' in text
+        assert "<title>Vesper</title>" in text
+        assert 'rel="icon" href="data:' in text
+        assert "http://" not in text.replace(url, "").replace("http://www.w3.org", "")
+        assert "https://" not in text
+        path = text.split('src="static/js/bokeh.min.js')[1].split('"')[0]
+        _, packed, headers = answer(f"{url}static/js/bokeh.min.js{path}", **{"Accept-Encoding": "gzip"})
+        assert headers["Content-Encoding"] == "gzip"
+        assert len(packed) < 500_000
+
+
+def test_only_its_own_pages_may_connect(faulty: Night) -> None:
+    with serving(faulty.root, origins=["survey.example:8443"]) as url:
+        host = url.split("/")[2]
+        assert knock(url, f"http://{host}") == 101
+        assert knock(url, f"http://localhost:{host.split(':')[1]}") == 101
+        assert knock(url, "https://survey.example:8443") == 101
+        assert knock(url, "http://elsewhere.example") == 403
+        assert knock(url, "http://127.0.0.1:1") == 403
+
+
+def test_an_error_while_the_page_is_built_is_shown(faulty: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("the roof leaks")
+
+    monkeypatch.setattr(Session, "__init__", broken)
+    with serving(faulty.root) as url:
+        assert "RuntimeError: the roof leaks" in json.dumps(visit(url))
+
+
+def test_a_port_that_is_taken_is_one_sentence() -> None:
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(CalibError, match=f"port {port} is taken"):
+            free_port(port=port)
+        command = [sys.executable, "-m", "monitor.cli", "demo", "--port", str(port), "--no-show"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "choose another with --port" in done.stderr
