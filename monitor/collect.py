@@ -97,11 +97,19 @@ class Snapshot:
 
     def flat(self, night: str, band: str) -> Row | None:
         """Return the row of a night's flat."""
-        return _first(self.flats, night=night, band=band)
+        return self._flat_rows.get((night, band))
 
     def dark(self, night: str, band: str, read: str) -> Row | None:
         """Return the row of a night's dark."""
-        return _first(self.darks, night=night, band=band, read=read)
+        return self._dark_rows.get((night, band, read))
+
+    @cached_property
+    def _flat_rows(self) -> dict[tuple[Any, ...], Row]:
+        return _by_key(self.flats, "night", "band")
+
+    @cached_property
+    def _dark_rows(self) -> dict[tuple[Any, ...], Row]:
+        return _by_key(self.darks, "night", "band", "read")
 
     def series(self, band: str, product: str, metric: str = "deviation", region: str = "array") -> pd.DataFrame:
         """Return the nights, values and errors of one metric, in order."""
@@ -110,11 +118,9 @@ class Snapshot:
         return chosen.sort_values("night")
 
 
-def _first(frame: pd.DataFrame, **where: Any) -> Row | None:
-    chosen = frame
-    for name, value in where.items():
-        chosen = chosen[chosen[name] == value]
-    return None if chosen.empty else {str(k): _plain(v) for k, v in chosen.iloc[0].to_dict().items()}
+def _by_key(frame: pd.DataFrame, *names: str) -> dict[tuple[Any, ...], Row]:
+    rows = ({str(k): _plain(v) for k, v in r.items()} for r in frame.to_dict("records"))
+    return {tuple(r[n] for n in names): r for r in rows}
 
 
 def _plain(value: Any) -> Any:

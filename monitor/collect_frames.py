@@ -157,7 +157,8 @@ def _physical(stored: NDArray[Any], hdu: Hdu) -> NDArray[Any]:
         return values
     if (scale, zero, cards["BLANK"]) == (1.0, 0.0, None):
         return values
-    wide = values.astype(np.float32 if values.itemsize <= 2 else np.float64) * scale + zero
+    kind: Any = np.float32 if values.itemsize <= 2 else np.float64
+    wide: NDArray[Any] = np.asarray(values, kind) * scale + zero
     if values.dtype.kind in "iu" and isinstance(cards["BLANK"], int):
         wide[values == cards["BLANK"]] = np.nan
     return wide

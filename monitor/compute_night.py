@@ -284,7 +284,8 @@ def limits_of(layer: Layer, stretch: str = "") -> tuple[float, float]:
     ----------
     layer : Layer
     stretch : str
-        Empty for the default of the kind; ``p98`` for the inner 98 %; ``c98`` for that about the median; ``s2`` for ±2; ``v -3 5`` for given ends.
+        Empty for the default of the kind; ``p98`` for the inner 98 %; ``c98`` for that about the median;
+        ``s2`` for ±2; ``v -3 5`` for given ends.
         What is not understood is the default.
     """
     kind = layer.kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import socket
 import sys
 import threading
@@ -236,7 +237,11 @@ def serve(
     hosts = ["127.0.0.1", "localhost", *([address] if address not in ("0.0.0.0", "::", "") else [])]
     if address in ("0.0.0.0", "::"):
         hosts += [socket.gethostname(), socket.getfqdn()]
-    accepted = {f"{h}:{port}" for h in hosts if ":" not in h} | set(origins) | {f"{o}:{port}" for o in origins}
+    accepted = {f"{h}:{port}" for h in hosts if ":" not in h}
+    for origin in origins:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]+)?", origin):
+            raise CalibError(f"{origin!r} is no host name, with or without a port, such as vesper.example.org")
+        accepted |= {origin} if ":" in origin else {origin, f"{origin}:80", f"{origin}:443", f"{origin}:{port}"}
     # The page itself looks after lost connections (template.html): what Bokeh would reconnect to after a restart is
     # a new session of the address with which the page was first opened.
     pn.extension(reconnect=False)

@@ -43,6 +43,7 @@ __all__ = ["build"]
 
 _DAY_MS = 86_400_000.0
 _MARGIN_MS = 0.75 * _DAY_MS
+_SHORTEST_MS = 8 * _DAY_MS
 
 
 def build(session: Session) -> Trends:
@@ -123,6 +124,9 @@ class Trends:
         offered = regions(choice, profile)
         region = view.region if view.region in offered else default_region(choice)
         fit = view.stretch if view.stretch in ("data", "all") else "limits"
+        if choice.metric == "rejected":
+            # What is counted here is what was rejected.
+            fit = "all"
         band = view.band if view.band in snapshot.bands else ""
         shown = tuple(b for b in snapshot.bands if b in self._plots and band in ("", b))
         night = self._session.night
@@ -183,7 +187,10 @@ class Trends:
     def _extent(self, snapshot: Snapshot) -> tuple[float, float]:
         if not snapshot.nights:
             return 0.0, _DAY_MS
-        return _ms(snapshot.nights[0]) - _MARGIN_MS, _ms(snapshot.nights[-1]) + _MARGIN_MS
+        start, end = _ms(snapshot.nights[0]) - _MARGIN_MS, _ms(snapshot.nights[-1]) + _MARGIN_MS
+        # An axis shorter than this would have its dates several times.
+        spare = max(0.0, _SHORTEST_MS - (end - start)) / 2
+        return start - spare, end + spare
 
     def _show_window(self, snapshot: Snapshot, days: int | None, night: str) -> tuple[str, str]:
         """Set the window where a preset was chosen or the night left it; return its first and last night."""
@@ -198,7 +205,7 @@ class Trends:
             if days is not None:
                 stop = min(end, max(stop, begin + days * _DAY_MS))
             self._range.update(
-                start=begin, end=stop, bounds=(start, end), reset_start=begin, reset_end=stop, min_interval=2 * _DAY_MS
+                start=begin, end=stop, bounds=(start, end), reset_start=begin, reset_end=stop, min_interval=5 * _DAY_MS
             )
             self._window = wanted
         span = (pd.Timestamp(v, unit="ms").date().isoformat() for v in (self._range.start, self._range.end))
@@ -221,4 +228,5 @@ def _title(band: str, rows: pd.DataFrame) -> str:
     if not seen.any():
         return f"{band} · no data"
     bad = int((seen & (rows["status"].to_numpy(dtype=object) == "rejected")).sum())
-    return f"{band} · {int(seen.sum())} nights" + (f", {bad} rejected" if bad else "")
+    n = int(seen.sum())
+    return f"{band} · {n} {'night' if n == 1 else 'nights'}" + (f", {bad} rejected" if bad else "")

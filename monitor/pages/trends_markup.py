@@ -155,8 +155,9 @@ def _night_row(night: str, band: str, part: pd.DataFrame, choice: Choice, href: 
         centre = float(np.median(good))
         scatter = 1.4826 * float(np.median(np.abs(good - centre)))
         signed = choice.metric == "deviation"
-        middle = value_words(centre, scatter / 2, "", signed=signed).split(" ±")[0]
-        spread = value_words(scatter, scatter / 2, "", signed=False).split(" ±")[0]
+        # The unit stands below the table.
+        middle = value_words(centre, scatter / 2, choice.unit, signed=signed).removesuffix(choice.unit).split(" ±")[0]
+        spread = value_words(scatter, scatter / 2, choice.unit, signed=False).removesuffix(choice.unit).split(" ±")[0]
     bad = int((part["status"] == "rejected").sum())
     return Safe(
         '<tr><td><b>{}</b></td><td class="n">{}</td><td>{}</td><td class="n">{}</td><td class="n">{}</td>'

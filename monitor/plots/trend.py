@@ -24,6 +24,8 @@ Zones = Sequence[tuple[float | None, float | None, str]]
 LONGEST_GAP = np.timedelta64(10, "D")
 _EDGE = 0.035
 _UNDER_LABELS = 0.17
+# Beyond these no one can use a digit, however small the formal error.
+_MOST_DIGITS = {"pixels": 0, "blocks": 0, "DN": 1, "e⁻": 2, "%": 3, "e⁻/DN": 3, "K": 2}
 _MARKERS = {"rejected": "x", "provisional": "circle_dot"}
 _POINTS = ("time", "night", "value", "true", "error", "low", "high", "marker", "size", "fill", "colour")
 _TEXTS = ("shown", "status", "word", "cause", "region", "band")
@@ -37,10 +39,12 @@ def value_words(value: float, error: float, unit: str, *, signed: bool) -> str:
         return "no value"
     known = math.isfinite(error) and error > 0
     scale = error if known else abs(value) / 100
-    whole = unit in ("pixels", "blocks")
-    digits = 0 if whole else min(max(1 - math.floor(math.log10(max(scale, 1e-6))), 0), 4)
+    digits = min(max(1 - math.floor(math.log10(scale)), 0), _MOST_DIGITS.get(unit, 4)) if scale > 0 else 0
     sign = "+" if signed else ""
-    text = f"{value:{sign}.{digits}f}" + (f" ± {error:.{digits}f}" if known else "")
+    text = f"{value:{sign}.{digits}f}"
+    if known:
+        least = 10.0**-digits
+        text += f" ± {error:.{digits}f}" if error >= 0.5 * least else f" ± <{least:.{digits}f}"
     return f"{text} {unit}".rstrip().replace("-", "−")
 
 
@@ -108,7 +112,9 @@ class TrendPlot:
         self.points = ColumnDataSource({n: [] for n in (*_POINTS, *_TEXTS)})
         self.line = ColumnDataSource({"time": [], "value": []})
         self.now = ColumnDataSource({"time": [], "value": []})
-        self.edges = ColumnDataSource({n: [] for n in ("time", "y", "label", "words", "night", "dash")})
+        self.edges = ColumnDataSource(
+            {n: [] for n in ("time", "y", "label", "words", "night", "dash", "align", "offset")}
+        )
         self.decisions = ColumnDataSource({n: [] for n in ("time", "y", "words", "night")})
         f = dated_figure(
             colours, y_label="", x_range=x_range, height=height, tools="xpan,xwheel_zoom,xbox_zoom,reset,tap", title=" "
@@ -126,7 +132,8 @@ class TrendPlot:
             text_color=colours.ink,
             text_font_size="11px",
             text_baseline="top",
-            x_offset=8,
+            text_align="align",
+            x_offset="offset",
             y_offset=2,
             background_fill_color=colours.panel,
             background_fill_alpha=0.75,
@@ -266,8 +273,16 @@ class TrendPlot:
     def _show_marks(self, edges: Sequence[Mark], decisions: Sequence[Mark], low: float, high: float) -> None:
         # An edge lies between two nights: half a night before the first of the new period.
         half = np.timedelta64(12, "h")
+        time = night_time(m.night for m in edges) - half
+        seen = self.points.data["time"]
+        late = np.zeros(len(edges), bool)
+        if len(seen):
+            # Towards the end there is no room on the right.
+            late = time > seen[0] + 0.6 * (seen[-1] - seen[0])
         self.edges.data = {
-            "time": night_time(m.night for m in edges) - half,
+            "time": time,
+            "align": np.where(late, "right", "left").tolist(),
+            "offset": np.where(late, -8, 8),
             "y": [high] * len(edges),
             "label": [m.label for m in edges],
             "words": [m.words[:160] for m in edges],

@@ -165,6 +165,8 @@ def test_the_nearest_point_is_the_nearest_on_screen() -> None:
         (0.1234, 0.012, "%", True, "+0.123 ± 0.012 %"),
         (-686.6, 4.0, "DN", True, "−686.6 ± 4.0 DN"),
         (133.0, float("nan"), "pixels", False, "133 pixels"),
+        (-442.1978, 0.0041, "DN", True, "−442.2 ± <0.1 DN"),
+        (0.0, 0.0, "", False, "0"),
         (float("nan"), 1.0, "DN", True, "no value"),
     ],
 )
