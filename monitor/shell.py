@@ -77,13 +77,12 @@ def top_html(session: Session) -> Safe:
 
 def age_words(last: str, utc_offset_hours: float) -> tuple[str, bool]:
     """Return how old the newest night is in words, and whether that is too old for a daily routine."""
-    local = datetime.now(timezone(timedelta(hours=utc_offset_hours))) - timedelta(hours=12)
-    days = (local.date() - date.fromisoformat(last)).days
-    if days <= 0:
-        return f"newest data: {last}, tonight", False
-    if days == 1:
-        return f"newest data: {last}, last night", False
-    return f"▲ newest data: {last}, {days:,} nights old".replace(",", " ", 0), True
+    now = datetime.now(timezone(timedelta(hours=utc_offset_hours)))
+    days = (now.date() - date.fromisoformat(last)).days
+    # A night is named by its evening: the one that ended this morning is yesterday's, last night.
+    if days <= 1:
+        return f"newest data: {last}, {'tonight' if days <= 0 else 'last night'}", False
+    return f"▲ newest data: {last}, {days:,} nights old", True
 
 
 RAIL_CSS = """

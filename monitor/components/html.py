@@ -87,7 +87,7 @@ class Html(JSComponent):
 
 BASE_CSS = """
 :host { display: block; color: var(--ink); font: 14px/1.45 var(--font); }
-.html { width: 100%; }
+.html { width: 100%; font: 14px/1.45 var(--font); }
 * { box-sizing: border-box; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.bench import kernels, page
+from tests.bench import kernels, page, trends
 
 kernels.main()
+trends.main()
 page.main()

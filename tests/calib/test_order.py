@@ -90,7 +90,7 @@ def test_one_type_of_file_after_the_other(kinds: Sequence[str], raw: Path, at_on
 
 
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

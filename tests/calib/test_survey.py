@@ -215,7 +215,7 @@ def test_undoing_a_hardware_period_brings_the_old_archive_back(swapped: Night, t
 ADOPT = ("adopt_after_nights = 0 ", "adopt_after_nights = 3 ")
 
 
-def test_the_pipeline_may_adopt_a_hardware_period_by_itself(swapped: Night, tmp_path: Path) -> None:
+def test_the_pipeline_may_adopt_a_hardware_period_by_itself_until_it_is_undone(swapped: Night, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     run(archive, swapped.raw, small(ADOPT))
     (decision,) = rows(archive, "decisions")
@@ -224,11 +224,7 @@ def test_the_pipeline_may_adopt_a_hardware_period_by_itself(swapped: Night, tmp_
     assert "agree with each other" in decision["reason"]
     assert set(verdicts(archive).values()) == {"accepted"}
     assert run(archive, swapped.raw, small(ADOPT)).idle
-
-
-def test_what_a_person_undid_is_not_adopted_again(swapped: Night, tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
-    run(archive, swapped.raw, small(ADOPT))
+    # What a person undoes is not adopted again.
     decide(Archive(archive), who="ada", kind="undo", undoes=1, reason="only dew on the window")
     run(archive, swapped.raw, small(ADOPT))
     assert [d["kind"] for d in rows(archive, "decisions")] == ["period", "undo"]

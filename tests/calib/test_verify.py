@@ -49,8 +49,9 @@ def test_a_product_that_was_deleted_is_named_and_made_again(path: str, settled: 
     assert_same(settled.root, four_nights.root)
 
 
-@pytest.mark.parametrize("path", KINDS.values(), ids=KINDS)
-def test_a_product_that_was_altered_is_named_and_made_again(path: str, settled: Night, four_nights: Night) -> None:
+@pytest.mark.parametrize("kind", ["dark", "canonical", "frames", "reference responsivity"])
+def test_a_product_that_was_altered_is_named_and_made_again(kind: str, settled: Night, four_nights: Night) -> None:
+    path = KINDS[kind]
     data = bytearray((settled.root / path).read_bytes())
     data[len(data) // 2] ^= 0x10
     (settled.root / path).write_bytes(data)
