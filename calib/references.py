@@ -79,37 +79,38 @@ def _known_keys(archive: Archive, band: str, product: str) -> dict[str, str]:
 
 
 def _store(
-    archive: Archive, band: str, product: str, night: str, key: str, rows: list[tuple[Deviation, str, str]]
+    archive: Archive, band: str, night: str, key: str, products: dict[str, list[tuple[Deviation, str, str]]]
 ) -> None:
-    """Replace the metrics of one night, band and product."""
+    """Replace the metrics of one night, band and some products, all or none of them."""
     m = schema.metrics
     with archive.begin() as connection:
-        connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product == product))
-        upsert(
-            connection,
-            m,
-            [
-                {
-                    "night": night,
-                    "band": band,
-                    "product": product,
-                    "region": d.region,
-                    "metric": metric,
-                    "value": d.value if np.isfinite(d.value) else None,
-                    "error": d.error if np.isfinite(d.error) else None,
-                    "unit": unit,
-                    "key": key,
-                }
-                for d, metric, unit in rows
-            ],
-        )
+        for product, rows in products.items():
+            connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product == product))
+            upsert(
+                connection,
+                m,
+                [
+                    {
+                        "night": night,
+                        "band": band,
+                        "product": product,
+                        "region": d.region,
+                        "metric": metric,
+                        "value": d.value if np.isfinite(d.value) else None,
+                        "error": d.error if np.isfinite(d.error) else None,
+                        "unit": unit,
+                        "key": key,
+                    }
+                    for d, metric, unit in rows
+                ],
+            )
 
 
-def _forget(archive: Archive, band: str, product: str, nights: set[str]) -> None:
+def _forget(archive: Archive, band: str, products: tuple[str, ...], nights: set[str]) -> None:
     m = schema.metrics
     with archive.begin() as connection:
         for night in nights:
-            connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product == product))
+            connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product.in_(products)))
 
 
 def _dark_period(archive: Archive, profile: Profile, band: str, read: str, period: str, survey: Survey) -> bool:
@@ -124,8 +125,7 @@ def _dark_period(archive: Archive, profile: Profile, band: str, read: str, perio
     product, noise_product = f"dark {read}", f"noise {read}"
     known = {n: k for n, k in _known_keys(archive, band, product).items() if n in nights}
     if not members:
-        _forget(archive, band, product, set(known))
-        _forget(archive, band, noise_product, set(known))
+        _forget(archive, band, (product, noise_product), set(known))
         return bool(known)
     reference_key = combine_key("reference", *(rows[n]["key"] for n in members))
     wanted = {n: combine_key("reference", reference_key, r["key"]) for n, r in rows.items()}
@@ -141,14 +141,6 @@ def _dark_period(archive: Archive, profile: Profile, band: str, read: str, perio
         error = np.hypot(images["ERR"], reference["ERR"])
         found = _deviations(images["SCI"] - reference["SCI"], error, good, profile, common_error=common)
         level = Deviation("array", _real(row["level_dn"]), common)
-        _store(
-            archive,
-            band,
-            product,
-            night,
-            wanted[night],
-            [(x, "deviation", "DN") for x in found] + [(level, "level", "DN")],
-        )
         with np.errstate(divide="ignore", invalid="ignore"):
             percent = 100 * (images["NOISE"] / reference["NOISE"] - 1)
         # The scatter of n frames is known to 1/√(2(n − 1)).
@@ -160,14 +152,11 @@ def _dark_period(archive: Archive, profile: Profile, band: str, read: str, perio
             _real(row["noise_dn"]) * gain,
             relative / 100 * _real(row["noise_dn"]) * gain / np.sqrt(max(good.sum(), 1)),
         )
-        _store(
-            archive,
-            band,
-            noise_product,
-            night,
-            wanted[night],
-            [(x, "deviation", "%") for x in noise] + [(absolute, "noise", "e⁻")],
-        )
+        metrics = {
+            product: [(x, "deviation", "DN") for x in found] + [(level, "level", "DN")],
+            noise_product: [(x, "deviation", "%") for x in noise] + [(absolute, "noise", "e⁻")],
+        }
+        _store(archive, band, night, wanted[night], metrics)
     return True
 
 
@@ -257,13 +246,11 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
     members = reference_members(survey, profile.canonical)
     known = {n: k for n, k in _known_keys(archive, band, "responsivity").items() if n in nights}
     if not members:
-        _forget(archive, band, "responsivity", set(known))
-        _forget(archive, band, "gain", set(known))
+        _forget(archive, band, ("responsivity", "gain"), set(known))
         return bool(known)
     reference_key = combine_key("reference", *(rows[n]["key"] for n in members))
     wanted = {n: combine_key("reference", reference_key, r["key"]) for n, r in rows.items()}
-    for product in ("responsivity", "gain"):
-        _forget(archive, band, product, known.keys() - wanted.keys())
+    _forget(archive, band, ("responsivity", "gain"), known.keys() - wanted.keys())
     stale = [n for n in sorted(wanted) if known.get(n) != wanted[n]]
     if not stale:
         return False
@@ -297,15 +284,11 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
         with np.errstate(divide="ignore", invalid="ignore"):
             error = 100 * np.hypot(tonight.error / tonight.value, reference.error / reference.value)
         found = _deviations(percent, error, good, profile)
-        _store(archive, band, "responsivity", night, wanted[night], [(x, "deviation", "%") for x in found])
-        _store(
-            archive,
-            band,
-            "gain",
-            night,
-            wanted[night],
-            _gain_rows(rows[night]["gain"], typical, quadrant_names(profile.detector.quadrants)),
-        )
+        metrics = {
+            "responsivity": [(x, "deviation", "%") for x in found],
+            "gain": _gain_rows(rows[night]["gain"], typical, quadrant_names(profile.detector.quadrants)),
+        }
+        _store(archive, band, night, wanted[night], metrics)
     return True
 
 

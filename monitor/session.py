@@ -115,9 +115,10 @@ class Session:
         with pn.io.hold():
             self.rail.html = str(rail_html(self))
             self.top.html = str(top_html(self))
-            if record:
-                title = f"{PAGES[self.view.page]} · {self.night or 'no night'} · Vesper"
-                self.browser.nav = {"search": search(self.view), "push": push, "title": title}
+            # A step back in the history changes the title alone; told even so, or the same step forward again would
+            # be no change.
+            title = f"{PAGES[self.view.page]} · {self.night or 'no night'} · Vesper"
+            self.browser.nav = {"search": search(self.view) if record else None, "push": push, "title": title}
             self._draw_page()
 
     def _draw_page(self) -> None:

@@ -104,8 +104,12 @@ def test_back_returns_to_the_view_before(server: Served, faulty: Night, window: 
     page.go_back()
     arrive(page, page="review", night=faulty.date(3))
     page.locator("#rail-review[aria-current=page]").wait_for()
+    # The same step as before is a step again.
+    w.go("log")
+    arrive(page, page="log", night=faulty.date(3))
+    page.go_back()
+    arrive(page, page="review")
     page.go_forward()
-    arrive(page, page="log")
     page.locator("#rail-log[aria-current=page]").wait_for()
     w.settle()
 
@@ -262,16 +266,23 @@ def test_an_archive_that_comes_later(
         page.get_by_role("status").filter(has_text=words).wait_for()
         assert page.locator("h1").inner_text() == "Nothing to show yet"
 
-    says("holds no archive; make one with `calib run")
-    archive = Archive(root, create=True)
-    says("is empty; fill it with `calib run")
-    with archive.begin() as connection:
+    def put(folder: Path) -> None:
+        """Put another archive in the place of the one that is there."""
+        shutil.rmtree(root, ignore_errors=True)
+        folder.rename(root)
+
+    for name in ("old", "new"):
+        Archive(tmp_path / name, create=True).close()
+    old = Archive(tmp_path / "old")
+    with old.begin() as connection:
         connection.execute(sa.update(schema.meta).values(value="0"))
-    archive.close()
-    says("schema version 0")
-    # A new database takes the place of the old one.
-    shutil.rmtree(root)
-    shutil.copytree(faulty.root, root)
+    old.close()
+    says("holds no archive; make one with `calib run")
+    put(tmp_path / "old")
+    says("has schema version 0, this program knows")
+    put(tmp_path / "new")
+    says("is empty; fill it with `calib run")
+    put(Path(shutil.copytree(faulty.root, tmp_path / "filled")))
     page.wait_for_function(IDLE)
     page.locator("#night").wait_for()
     assert page.locator("#night").input_value() == faulty.date(4)
