@@ -1,7 +1,7 @@
 """The demo: a survey of its own, simulated and calibrated night by night while its page is open.
 
-The nights are made by a child process, so that the page stays quick. The child ends with its parent, however that
-ends: it reads its standard input, which the system closes.
+The nights are calibrated by a child process, so that the page stays quick, and simulated by a child of that one, a
+few nights ahead. A child ends with its parent, however that ends: it reads its standard input, which the system closes.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from calib.errors import CalibError
 from calib.profile import load_profile
 
-__all__ = ["Plan", "fill", "run_demo"]
+if TYPE_CHECKING:
+    from calib.simulate import Survey
+
+__all__ = ["Plan", "fill", "run_demo", "simulate"]
 
 NIGHT_BYTES, SCANS_BYTES, FRAMES_BYTES = 110e6, 80e6, 220e6
 """What a night takes on disk: its darks and flats; what scans add on the average, and their final frames."""
@@ -114,8 +119,8 @@ def run_demo(folder: Path | None, nights: int, seed: int, port: int, show: bool,
         click.echo(
             f"{plan.nights} nights from {plan.start} on are made in {place} ({kept}); the page fills as they come"
         )
-        with _filling(place) as filling:
-            serve(place / "archive", port=port, show=show, waiting=filling.words)
+        with _child("fill", place) as child:
+            serve(place / "archive", port=port, show=show, waiting=_Filling(place, child).words)
 
 
 @contextmanager
@@ -160,32 +165,30 @@ def _settle_plan(place: Path, wanted: Plan) -> tuple[Plan, bool]:
 
 
 class _Filling:
-    """The child process that makes the nights."""
+    """What a page without a night says while the child process makes the first."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self.child = subprocess.Popen([sys.executable, "-m", "monitor.demo", str(place)], stdin=subprocess.PIPE)
+    def __init__(self, place: Path, child: subprocess.Popen[bytes]) -> None:
+        self._place, self._child = place, child
 
     def words(self) -> str:
-        """Return what a page without a night says meanwhile."""
-        status = self.child.poll()
+        """Return the sentence; empty if there is nothing special to say."""
+        status = self._child.poll()
         if status:
             return "The demo's nights could not be made; the terminal where it was started says why."
         if status == 0:
             return ""
-        done = sum(1 for p in (self._place / "raw").glob("*") if p.is_dir())
-        if not done:
-            return "The first night is being simulated; this takes a few seconds."
-        return "The first night is being calibrated; this takes a few seconds, a minute after an update."
+        if any((self._place / "raw").glob("*")):
+            return "The first night is being calibrated; this takes a few seconds, a minute after an update."
+        return "The first night is being simulated; this takes a few seconds."
 
 
 @contextmanager
-def _filling(place: Path) -> Iterator[_Filling]:
-    filling = _Filling(place)
+def _child(task: str, place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a task of this module in a process of its own, which ends with the block at the latest."""
+    child = subprocess.Popen([sys.executable, "-m", "monitor.demo", task, str(place)], stdin=subprocess.PIPE)
     try:
-        yield filling
+        yield child
     finally:
-        child = filling.child
         if child.poll() is None:
             child.terminate()
         try:
@@ -197,54 +200,65 @@ def _filling(place: Path) -> Iterator[_Filling]:
             child.stdin.close()
 
 
+def simulate(place: Path) -> None:
+    """Write the raw nights of a folder's plan that are not there yet."""
+    from calib.simulate import write_night
+
+    survey = _survey(place)
+    raw, part = place / "raw", place / "part"
+    raw.mkdir(exist_ok=True)
+    for night in survey:
+        if not (raw / night.date).exists():
+            # A night is there when it is whole: one that was cut off is made again.
+            shutil.rmtree(part, ignore_errors=True)
+            write_night(night, part).rename(raw / night.date)
+    shutil.rmtree(part, ignore_errors=True)
+
+
 def fill(place: Path) -> None:
-    """Make the nights of a folder's plan that are not there yet, and calibrate them."""
+    """Simulate the nights of a folder's plan that are not there yet, and calibrate them as they come."""
     from calib.archive.database import Archive
-    from calib.simulate import SCENARIOS, write_night
     from calib.survey import run_survey
     from calib.terminal import progress_bar
 
-    known = Plan.read(place)
-    if known is None:
-        raise CalibError(f"{place} holds no demo")
-    plan, _ = known
-    survey = SCENARIOS["survey"](nights=plan.nights, start=plan.start, seed=plan.seed)
-    profile = load_profile("2mass")
-    archive = Archive(place / "archive", create=True)
-    raw, part = place / "raw", place / "part"
-    raw.mkdir(exist_ok=True)
-    with progress_bar("demo") as progress:
+    plan, survey = _plan(place), _survey(place)
+    archive, raw = Archive(place / "archive", create=True), place / "raw"
+    dates = [night.date for night in survey]
+    with _child("simulate", place) as simulator, progress_bar("demo") as progress:
         done = 0
-        for batch in _batches(plan.nights):
-            for ordinal in batch:
-                night = survey.night(ordinal)
-                progress(done, plan.nights, f"{night.date}: simulated")
-                if not (raw / night.date).exists():
-                    # A night is there when it is whole: one that was cut off is made again.
-                    shutil.rmtree(part, ignore_errors=True)
-                    write_night(night, part).rename(raw / night.date)
-            report = run_survey(
-                archive,
-                profile,
-                [raw],
-                frames=plan.frames,
-                progress=lambda _done, _total, what, done=done: progress(done, plan.nights, what),  # type: ignore[misc]
-            )
+        progress(done, plan.nights, "simulate the first night")
+        while done < plan.nights:
+            while not (raw / dates[done]).exists():
+                if simulator.poll():
+                    raise CalibError("the simulation failed; what it says above is the reason")
+                time.sleep(0.1)
+            ready = sum((raw / date).exists() for date in dates)
+
+            def show(now: int, _total: int, what: str, before: int = done) -> None:
+                progress(min(before + now, plan.nights), plan.nights, what)
+
+            # All nights that have come meanwhile at once, for settling a whole survey after each takes long.
+            report = run_survey(archive, load_profile("2mass"), [raw], frames=plan.frames, progress=show)
             for message in report.messages:
                 click.echo(message, err=True)
-            done += len(batch)
-            progress(done, plan.nights, "calibrated")
-    shutil.rmtree(part, ignore_errors=True)
+            done = ready
+    archive.close()
     plan.write(place, complete=True)
     click.echo(f"all {plan.nights} nights are in", err=True)
 
 
-def _batches(nights: int) -> Iterator[range]:
-    """Yield stretches of nights: the first by itself, so that the page is up soon, then a few at a time."""
-    start, length = 0, 1
-    while start < nights:
-        yield range(start, min(start + length, nights))
-        start, length = start + length, min(length + 1, 5)
+def _plan(place: Path) -> Plan:
+    known = Plan.read(place)
+    if known is None:
+        raise CalibError(f"{place} holds no demo")
+    return known[0]
+
+
+def _survey(place: Path) -> Survey:
+    from calib.simulate import SCENARIOS
+
+    plan = _plan(place)
+    return SCENARIOS["survey"](nights=plan.nights, start=plan.start, seed=plan.seed)
 
 
 def _end_with_parent() -> None:
@@ -257,14 +271,15 @@ def _end_with_parent() -> None:
 
 def _main() -> None:
     _end_with_parent()
+    task, place = sys.argv[1:]
     try:
-        fill(Path(sys.argv[1]))
+        {"fill": fill, "simulate": simulate}[task](Path(place))
     except KeyboardInterrupt:
         sys.exit(130)
     except CalibError as error:
         sys.exit(f"monitor: {error}")
     except OSError as error:
-        sys.exit(f"monitor: {error.filename or sys.argv[1]}: {error.strerror or error}")
+        sys.exit(f"monitor: {error.filename or place}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

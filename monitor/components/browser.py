@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import param
 from panel.custom import JSComponent
 
@@ -118,7 +120,7 @@ class Waiting(JSComponent):
     }
     """
 
-    _stylesheets = [
+    _stylesheets: ClassVar[list[str]] = [
         """
         .card { font: 15px/1.5 var(--font); color: var(--ink); background: var(--panel); border: 1px solid var(--line);
           border-radius: 10px; padding: 20px 24px; max-width: 640px; margin: 10vh auto; box-sizing: border-box;

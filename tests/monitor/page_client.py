@@ -6,12 +6,13 @@ import asyncio
 import json
 import re
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any
 
 from tornado.httpclient import HTTPRequest
-from tornado.websocket import websocket_connect
+from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 
 def token_of(url: str) -> str:
@@ -21,22 +22,31 @@ def token_of(url: str) -> str:
     return str(token)
 
 
-async def _visit(url: str) -> dict[str, Any]:
+async def _connect(url: str) -> WebSocketClientConnection:
     token = await asyncio.to_thread(token_of, url)
     host = url.split("/")[2]
     request = HTTPRequest(f"ws://{host}/ws", headers={"Origin": f"http://{host}"})
     socket = await websocket_connect(request, subprotocols=["bokeh", token], max_message_size=200_000_000)
+    assert json.loads((await _message(socket))[0])["msgtype"] == "ACK"
+    return socket
 
-    async def message() -> list[str]:
-        return [str(await socket.read_message()) for _ in range(3)]
 
-    assert json.loads((await message())[0])["msgtype"] == "ACK"
-    for part in ({"msgid": "1", "msgtype": "PULL-DOC-REQ"}, {}, {}):
-        await socket.write_message(json.dumps(part))
-    reply = await message()
+async def _message(socket: WebSocketClientConnection) -> list[str]:
+    return [str(await socket.read_message()) for _ in range(3)]
+
+
+async def _close(socket: WebSocketClientConnection) -> None:
     socket.close()
     while await socket.read_message() is not None:
         pass
+
+
+async def _visit(url: str) -> dict[str, Any]:
+    socket = await _connect(url)
+    for part in ({"msgid": "1", "msgtype": "PULL-DOC-REQ"}, {}, {}):
+        await socket.write_message(json.dumps(part))
+    reply = await _message(socket)
+    await _close(socket)
     return dict(json.loads(reply[2]))
 
 
@@ -70,3 +80,17 @@ def knock(url: str, origin: str) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def while_open(url: str, times: int, look: Callable[[], float]) -> float:
+    """Open the page a number of times at once; return what a look finds while all are open."""
+
+    async def opened() -> float:
+        sockets = [await _connect(url) for _ in range(times)]
+        found = await asyncio.to_thread(look)
+        for socket in sockets:
+            await _close(socket)
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, opened()).result()

@@ -233,9 +233,7 @@ def test_text_of_headers_stays_text(
         assert page.locator("#main b", has_text=re.compile("^bold$")).count() == 0, name
 
 
-def test_the_page_comes_back_after_a_restart(
-    faulty: Night, serve: Callable[[Path], Served], window: Open
-) -> None:
+def test_the_page_comes_back_after_a_restart(faulty: Night, serve: Callable[[Path], Served], window: Open) -> None:
     served = serve(faulty.root)
     w = window()
     page = w.open(f"{served.url}?page=review&night={faulty.date(3)}")
@@ -251,6 +249,28 @@ def test_the_page_comes_back_after_a_restart(
     page.locator("#notice").wait_for(state="hidden")
     assert query(page)["night"] == faulty.date(2)
     assert page.locator("#night").input_value() == faulty.date(2)
+
+
+SOCKETS = """
+const Own = WebSocket; window.sockets = []
+window.WebSocket = class extends Own { constructor(...given) { super(...given); sockets.push(this) } }
+"""
+
+
+def test_the_page_comes_back_after_a_sleep(server: Served, faulty: Night, window: Open) -> None:
+    """A machine that sleeps loses its connection, and with it the session on the server; the address is enough."""
+    w = window((1000, 500))
+    w.page.add_init_script(SOCKETS)
+    page = w.open(f"{server.url}?page=review&night={faulty.date(1)}")
+    page.evaluate("window.before = true; scrollTo(0, 300)")
+    page.evaluate("sockets[0].close()")
+    page.wait_for_function("() => !window.before")
+    page.wait_for_function(IDLE)
+    page.wait_for_function("() => scrollY === 300")
+    assert page.locator("#night").input_value() == faulty.date(1)
+    page.locator("#next").click()
+    arrive(page, night=faulty.date(2))
+    w.settle()
 
 
 def test_an_archive_that_comes_later(

@@ -1,0 +1,173 @@
+"""The page: how soon it is there, what it costs the server, the line and the memory.
+
+Run with ``python -m tests.bench.page [ARCHIVE]``; without an archive of some 30 nights, one of a small camera is made
+first. The survey of 1300 nights has the rows of that archive many times over, at earlier dates, and no more images.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitor.address import PAGES
+from monitor.collect import Collector
+from monitor.server import free_port
+from monitor.session import Session
+from tests.monitor.browser_window import IDLE, Served
+from tests.monitor.page_client import visit, while_open
+from tests.small_camera import run, survey_of, write_raw
+
+NIGHTS, LONG = 30, 1300
+TABLES = ("darks", "flats", "scans", "sky_offsets", "metrics")
+DATES = ("night", "dark_night", "canonical_night")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long a piece of work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def make_archive(top: Path) -> Path:
+    """Calibrate some nights of a small camera."""
+    survey = survey_of(NIGHTS, scans={9: 1, 19: 1, 29: 2})
+    run(top / "archive", write_raw(survey, top / "raw", bands=("J", "H", "Ks")))
+    return top / "archive"
+
+
+def lengthen(archive: Path, to: Path, nights: int) -> Path:
+    """Copy an archive (its images by links) and repeat its rows at earlier dates until it has so many nights."""
+    shutil.copytree(archive, to, copy_function=_link)
+    with sqlite3.connect(to / "archive.sqlite") as connection:
+        tables = {name: pd.read_sql(f"SELECT * FROM {name}", connection) for name in TABLES}
+        known = sorted(tables["flats"]["night"].unique())
+        span = (dt.date.fromisoformat(known[-1]) - dt.date.fromisoformat(known[0])).days + 1
+        for k in range(1, nights // len(known)):
+            for name, rows in tables.items():
+                earlier = rows.copy()
+                for column in (c for c in DATES if c in rows.columns):
+                    dates = pd.to_datetime(rows[column], errors="coerce") - pd.Timedelta(days=k * span)
+                    earlier[column] = dates.dt.strftime("%Y-%m-%d").where(dates.notna(), rows[column])
+                earlier.to_sql(name, connection, if_exists="append", index=False)
+    connection.close()
+    return to
+
+
+def server_times(archive: Path) -> None:
+    """Print what opening each page, and stepping a night on it, takes the server."""
+    collector = Collector(archive)
+    print(f"  {'read the tables':34} {1000 * seconds(collector.snapshot):8.0f} ms")
+    first = Session(collector)  # imports and caches
+    nights = first.snapshot.nights[-6:]
+    for name in PAGES:
+        first.go(page=name)
+    for name, title in PAGES.items():
+        session = Session(collector, "?page=log" if name != "log" else "?page=limits")
+        opened = seconds(lambda s=session, n=name: s.go(page=n))  # type: ignore[misc]
+        taken = [seconds(lambda s=session, n=n: s.go(night=n)) for n in nights]  # type: ignore[misc]
+        print(f"  {title + ': open, step a night':34} {1000 * opened:8.0f} ms {1000 * float(np.median(taken)):8.0f} ms")
+    collector.archive.close()
+
+
+def resident_mb(served: Served) -> float:
+    """Return the memory of the server's process."""
+    assert served._process is not None
+    lines = Path(f"/proc/{served._process.pid}/status").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def memory(served: Served, sessions: int = 10) -> None:
+    """Print what an open session takes."""
+    visit(served.url)
+    before = resident_mb(served)
+    during = while_open(served.url, sessions, lambda: resident_mb(served))
+    print(f"  {'memory: server, each session':34} {before:8.0f} MB {(during - before) / sessions:8.1f} MB")
+
+
+def browser_times(served: Served, launch: dict[str, Any]) -> None:
+    """Print how soon the page can be used, and what goes over the line, the first time and the second."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**launch)
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        for label in ("first visit", "second visit"):
+            page = context.new_page()
+            wire, framed = [0.0], [0]
+            session = context.new_cdp_session(page)
+            session.send("Network.enable")
+            session.on("Network.loadingFinished", lambda e, w=wire: w.__setitem__(0, w[0] + e["encodedDataLength"]))
+            page.on(
+                "websocket",
+                lambda s, f=framed: s.on("framereceived", lambda d, f=f: f.__setitem__(0, f[0] + len(d))),
+            )
+
+            def opened(page: Any = page) -> None:
+                page.goto(served.url)
+                page.wait_for_function(IDLE)
+                page.locator("#main h1, #main h2").first.wait_for()
+
+            taken = seconds(opened)
+            page.wait_for_timeout(1000)
+            files, frames = wire[0] / 1e6, framed[0] / 1e6
+            print(f"  {label + ': usable, files, socket':34} {taken:8.1f} s  {files:8.2f} MB {frames:8.2f} MB")
+            page.close()
+        step = context.new_page()
+        step.goto(served.url)
+        step.wait_for_function(IDLE)
+
+        def stepped() -> None:
+            before = step.title()
+            step.keyboard.press("ArrowLeft")
+            step.wait_for_function("before => document.title !== before", arg=before)
+            step.wait_for_function(IDLE)
+
+        taken = float(np.median([seconds(stepped) for _ in range(5)]))
+        print(f"  {'step a night, as seen':34} {taken:8.2f} s")
+        browser.close()
+
+
+def main() -> None:
+    """Print the tables."""
+    program = os.environ.get("VESPER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    launch = {"executable_path": program, "args": ["--no-sandbox", "--disable-gpu"]} if program else {}
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        short = Path(sys.argv[1]) if len(sys.argv) > 1 else make_archive(top)
+        shutil.copytree(short, top / "short", copy_function=_link, ignore=shutil.ignore_patterns("frames-*.fits"))
+        for archive in (top / "short", lengthen(top / "short", top / "long", LONG)):
+            collector = Collector(archive)
+            print(f"Page, {len(collector.snapshot().nights)} nights")
+            collector.archive.close()
+            server_times(archive)
+            served = Served(archive, free_port())
+            print(f"  {'start the server':34} {seconds(served.start):8.1f} s")
+            try:
+                memory(served)
+                browser_times(served, launch)
+            finally:
+                served.stop()
+
+
+def _link(source: str, target: str) -> None:
+    """Link images, copy the database."""
+    try:
+        (shutil.copy2 if "archive.sqlite" in source else os.link)(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
+
+
+if __name__ == "__main__":
+    main()
