@@ -212,6 +212,8 @@ def simulate(place: Path) -> None:
             # A night is there when it is whole: one that was cut off is made again.
             shutil.rmtree(part, ignore_errors=True)
             write_night(night, part).rename(raw / night.date)
+        if night.ordinal == 0 and hasattr(os, "nice"):
+            os.nice(4)  # what is not needed yet can wait for the first night's calibration, and for the page
     shutil.rmtree(part, ignore_errors=True)
 
 
@@ -221,10 +223,11 @@ def fill(place: Path) -> None:
     from calib.survey import run_survey
     from calib.terminal import progress_bar
 
-    plan, survey = _plan(place), _survey(place)
-    archive, raw = Archive(place / "archive", create=True), place / "raw"
-    dates = [night.date for night in survey]
+    if hasattr(os, "nice"):
+        os.nice(2)  # the page answers first
     with _child("simulate", place) as simulator, progress_bar("demo") as progress:
+        plan, dates = _plan(place), [night.date for night in _survey(place)]
+        archive, raw = Archive(place / "archive", create=True), place / "raw"
         done = 0
         progress(done, plan.nights, "simulate the first night")
         while done < plan.nights:

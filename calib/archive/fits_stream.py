@@ -17,27 +17,18 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["ImageStream", "ones_complement_sum"]
+from calib.raw.sums import ones_complement_sum
+
+__all__ = ["ImageStream"]
 
 BLOCK = 2880
 _BITPIX = {"f4": -32, "f8": -64, "u1": 8, "i2": 16, "i4": 32}
 
 
-def ones_complement_sum(data: bytes | memoryview | NDArray[np.generic], start: int = 0) -> int:
-    """Return the FITS checksum: the 32-bit ones'-complement sum of big-endian words.
-
-    Parameters
-    ----------
-    data : buffer
-        Its length must be a multiple of four bytes.
-    start : int
-        Sum so far.
-    """
-    words = np.frombuffer(data, dtype=">u4") if not isinstance(data, np.ndarray) else data.reshape(-1).view(">u4")
-    total = int(words.sum(dtype=np.uint64)) + start
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
+def _summed(data: bytes | memoryview, start: int) -> int:
+    """Return the FITS checksum of some bytes added to the sum so far."""
+    total = ones_complement_sum(memoryview(data)) + start
+    return (total & 0xFFFFFFFF) + (total >> 32)
 
 
 def encode_checksum(value: int) -> str:
@@ -103,12 +94,10 @@ class ImageStream:
         data = np.ascontiguousarray(values, dtype=dtype)
         if self._written[name] + data.nbytes > size:
             raise ValueError(f"{name} takes {size} bytes, not more")
-        before = self._written[name] % 4
-        after = -(before + data.nbytes) % 4
-        # Where a piece does not begin or end with a word, zeros fill the word: they add nothing to the sum.
-        whole = data if before == after == 0 else bytes(before) + data.tobytes() + bytes(after)
-        self._sums[name] = ones_complement_sum(whole, self._sums[name])
         view = data.data.cast("B")
+        # Where a piece does not begin with a word, zeros stand for what came before: they add nothing to the sum.
+        begun = self._written[name] % 4
+        self._sums[name] = _summed(bytes(begun) + bytes(view) if begun else view, self._sums[name])
         offset = start + self._written[name]
         while view:
             done = os.pwrite(self._file.fileno(), view, offset)
@@ -122,7 +111,7 @@ class ImageStream:
                 raise ValueError(f"{name} has {self._written[name]} of {size} bytes")
             header["DATASUM"] = str(self._sums[name])
             header["CHECKSUM"] = "0" * 16
-            total = ones_complement_sum(header.tostring().encode("ascii"), self._sums[name])
+            total = _summed(header.tostring().encode("ascii"), self._sums[name])
             header["CHECKSUM"] = encode_checksum(total)
             text = header.tostring().encode("ascii")
             os.pwrite(self._file.fileno(), text, start - len(text))
