@@ -108,7 +108,7 @@ def run_demo(folder: Path | None, nights: int, seed: int, port: int, show: bool,
     from monitor.server import free_port, serve
 
     port = free_port(port=port)
-    with _place(folder) as place:
+    with _orderly_end(), _place(folder) as place:
         plan, complete = _settle_plan(place, Plan.until_last_night(nights, seed, frames))
         click.echo(f"Vesper is at http://127.0.0.1:{port}/ — stop with Ctrl-C")
         if complete:
@@ -125,14 +125,7 @@ def run_demo(folder: Path | None, nights: int, seed: int, port: int, show: bool,
 
 @contextmanager
 def _place(folder: Path | None) -> Iterator[Path]:
-    """Yield the demo's folder; end orderly on signals that would leave a temporary one behind."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), leave)
+    """Yield the demo's folder."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder.absolute()
@@ -141,6 +134,22 @@ def _place(folder: Path | None) -> Iterator[Path]:
     where = None if "TMPDIR" in os.environ or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
     with tempfile.TemporaryDirectory(prefix="vesper-demo-", dir=where, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Turn the signals that would leave folder and child behind into an exit that clears up."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    names = [n for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    before = {n: signal.signal(getattr(signal, n), leave) for n in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _settle_plan(place: Path, wanted: Plan) -> tuple[Plan, bool]:

@@ -237,7 +237,7 @@ def _alerts_html(snapshot: Snapshot, night: str) -> Safe:
     a = snapshot.alerts
     open_now = a[(a["night"] <= night) & (a["last_night"] >= _days_before(night, 3))]
     rank = {"DRIFT": 0, "WATCH": 1, "NOTICE": 2}
-    ordered = sorted(open_now.to_dict("records"), key=lambda r: (rank.get(r["state"], 3), r["night"]))
+    ordered = sorted(_one_matter(open_now.to_dict("records")), key=lambda r: (rank.get(r["state"], 3), r["night"]))
     rows = []
     for r in ordered:
         state = STATES["bad" if r["state"] == "DRIFT" else "watch"]
@@ -275,6 +275,27 @@ def _alerts_html(snapshot: Snapshot, night: str) -> Safe:
     )
 
 
+def _one_matter(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the alerts, the proposals of one hardware period by several products of a band as one."""
+    kept: list[dict[str, Any]] = []
+    proposals: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for alert in alerts:
+        if alert["metric"] == "hardware period":
+            proposals.setdefault((alert["band"], alert["night"]), []).append(alert)
+        else:
+            kept.append(alert)
+    for (band, night), group in proposals.items():
+        products = [a["product"] for a in group]
+        names = " and ".join([", ".join(products[:-1]), products[-1]] if len(products) > 1 else products)
+        nights = int(max(a["value"] for a in group))
+        text = (
+            f"{band}: the instrument changed on {night}. "
+            f"{names}: {nights} rejected nights in a row agree with each other. Start a hardware period on {night}"
+        )
+        kept.append({**group[-1], "text": text})
+    return kept
+
+
 def _days_before(night: str, days: int) -> str:
     return str((pd.Timestamp(night) - pd.Timedelta(days=days)).date().isoformat())
 
@@ -299,7 +320,7 @@ CARDS_CSS = """
   text-decoration: none; min-width: 0; }
 .badge:hover { border-color: currentColor; text-decoration: none; }
 .what { color: var(--muted); font-size: 11px; white-space: nowrap; }
-.value { font-size: 15px; font-weight: 650; white-space: nowrap; } .value small { font-weight: 400; font-size: 11px; }
+.value { font-size: 14px; font-weight: 650; white-space: nowrap; } .value small { font-weight: 400; font-size: 10px; }
 .word { font-size: 11px; white-space: nowrap; }
 @media (max-width: 700px) { .cards { grid-template-columns: 1fr; } .badges { grid-template-columns: repeat(3, 1fr); }
   .band h2 { min-height: 0; } }
