@@ -237,7 +237,10 @@ def _alerts_html(snapshot: Snapshot, night: str) -> Safe:
     a = snapshot.alerts
     open_now = a[(a["night"] <= night) & (a["last_night"] >= _days_before(night, 3))]
     rank = {"DRIFT": 0, "WATCH": 1, "NOTICE": 2}
-    ordered = sorted(_one_matter(open_now.to_dict("records")), key=lambda r: (rank.get(r["state"], 3), r["night"]))
+    ordered = sorted(
+        _one_matter([{str(k): v for k, v in r.items()} for r in open_now.to_dict("records")]),
+        key=lambda r: (rank.get(r["state"], 3), r["night"]),
+    )
     rows = []
     for r in ordered:
         state = STATES["bad" if r["state"] == "DRIFT" else "watch"]
