@@ -244,7 +244,8 @@ def _stand_ins(archive: Archive) -> list[Row]:
             reasons[row["night"], row["band"], "canonical provisional: too few nights agree yet"].add(scan)
         if row["dark_age_nights"]:
             age = row["dark_age_nights"]
-            text = f"dark of {row['dark_night']} ({abs(age)} nights {'older' if age > 0 else 'younger'})"
+            nights = f"{abs(age)} night{'s' if abs(age) > 1 else ''} {'older' if age > 0 else 'younger'}"
+            text = f"dark of {row['dark_night']} ({nights})"
             reasons[row["night"], row["band"], text].add(scan)
         if row["status"] == "best block":
             reasons[row["night"], row["band"], f"no accepted sky offset in {row['read']}"].add(scan)

@@ -98,10 +98,24 @@ def run(raw: tuple[Path, ...], archive_dir: Path, instrument: str | None, frames
         nights = f"{len(report.nights)} night{'s' if len(report.nights) != 1 else ''}"
         click.echo(f"{report.new_files} new or changed files, {report.products} products made in {nights}")
     if report.refused:
+        for line in _refused_lines(archive):
+            click.echo(line, err=True)
         click.echo(
             f"{report.refused} files refused: calib export files --archive {archive_dir} --format csv tells why",
             err=True,
         )
+
+
+def _refused_lines(archive: Any, most: int = 5) -> list[str]:
+    """Return the first refused files with their reasons."""
+    import sqlalchemy as sa
+
+    from calib.archive import schema
+
+    f = schema.files
+    query = sa.select(f.c.path, f.c.reason).where(f.c.status == "refused").order_by(f.c.path).limit(most + 1)
+    rows = archive.rows(query)
+    return [f"refused: {r['path']}: {r['reason']}" for r in rows[:most]] + (["…"] if len(rows) > most else [])
 
 
 @main.command()

@@ -21,7 +21,7 @@ from calib.alerts import update_alerts
 from calib.archive import schema
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
-from calib.archive.products import canonical_path, frames_path, responsivity_path, sky_offsets_path
+from calib.archive.products import canonical_path, file_sha256, frames_path, responsivity_path, sky_offsets_path
 from calib.canonical import age_nights
 from calib.ingest import register_files, sequences_of, supplied_files, used_shas, write_outcomes
 from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
@@ -209,12 +209,18 @@ class _Run:
         with self.archive.begin() as connection:
             for row in self.archive.rows(sa.select(p)):
                 path = self.archive.root / row["path"]
+                stat = None
                 try:
                     stat = path.stat()
                     whole = (stat.st_size, stat.st_mtime_ns) == (row["size"], row["mtime_ns"])
                 except OSError:
                     whole = False
                 if whole:
+                    continue
+                if stat is not None and stat.st_size == row["size"] and file_sha256(path) == row["sha256"]:
+                    # Copied, or restored from a backup: another time, the same bytes.
+                    values = {"mtime_ns": stat.st_mtime_ns}
+                    connection.execute(sa.update(p).where(p.c.path == row["path"]).values(**values))
                     continue
                 n += 1
                 connection.execute(sa.delete(p).where(p.c.path == row["path"]))

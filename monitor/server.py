@@ -20,10 +20,12 @@ from urllib.parse import urlencode
 import panel as pn
 from bokeh.server.urls import per_app_patterns
 from panel.io.server import DocHandler
+from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
 from calib.errors import CalibError
 from monitor.components.browser import Waiting
+from monitor.components.events import one_at_a_time
 from monitor.components.html import Html
 from monitor.palette import Theme, theme
 from monitor.session import POLL_MS, Session, template_file
@@ -91,6 +93,15 @@ class _Beat:
         self._age = self._words()
 
     def __call__(self) -> None:
+        lock = one_at_a_time()
+        if not lock.acquire(blocking=False):
+            return  # the session is at work; it looks again soon
+        try:
+            self._look()
+        finally:
+            lock.release()
+
+    def _look(self) -> None:
         session = self._session
         try:
             if not self._source.serves(session.collector):
@@ -163,17 +174,23 @@ class Health(RequestHandler):
         """Take the archive, and who asks."""
         self.source, self.supervisor = source, supervisor
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Answer."""
         self.set_header("Cache-Control", "no-store")
-        problem = self.source.problem()
-        if problem:
-            if self.supervisor:
-                self.set_status(503)
-            self.write({"status": "failed", "reason": problem})
-            return
-        nights = self.source.collector().snapshot().nights
-        self.write({"status": "ok", "nights": len(nights), "last_night": nights[-1]})
+        # In a thread: to read a long survey takes seconds, in which all other pages would stand still.
+        answer = await IOLoop.current().run_in_executor(None, self._answer)
+        if self.supervisor and answer["status"] != "ok":
+            self.set_status(503)
+        self.write(answer)
+
+    def _answer(self) -> dict[str, Any]:
+        try:
+            if problem := self.source.problem():
+                return {"status": "failed", "reason": problem}
+            nights = self.source.collector().snapshot().nights
+        except Exception as error:  # it went away between the two questions, or is damaged
+            return {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        return {"status": "ok", "nights": len(nights), "last_night": nights[-1]}
 
     head = get
 

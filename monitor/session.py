@@ -14,6 +14,7 @@ from calib.errors import CalibError
 from monitor.address import PAGES, View, parse, search
 from monitor.collect import Collector, Snapshot
 from monitor.components.browser import Browser
+from monitor.components.events import one_at_a_time
 from monitor.components.html import Html, Safe
 from monitor.palette import Theme, theme
 from monitor.shell import RAIL_CSS, TOP_CSS, rail_html, top_html
@@ -72,7 +73,7 @@ class Session:
         )
         self.main = pn.Column(sizing_mode="stretch_width", min_height=300)
         self.browser.param.watch(lambda e: self.open(parse(e.new.get("search", "")), record=False), "popped")
-        self.browser.param.watch(lambda e: self._press(e.new.get("key", "")), "key")
+        self.browser.on_key(self._press)
         self.browser.param.watch(lambda e: self._set_dark(bool(e.new.get("on"))), "dark")
         self._draw()
 
@@ -87,8 +88,9 @@ class Session:
 
     def open(self, view: View, *, push: bool = True, record: bool = True) -> None:
         """Show a view."""
-        self.view = view
-        self._draw(push=push, record=record)
+        with one_at_a_time():
+            self.view = view
+            self._draw(push=push, record=record)
 
     def href(self, **changes: Any) -> str:
         """Return the address of a changed view, for links."""
@@ -155,9 +157,10 @@ class Session:
         self.browser.dark = {"on": not self.theme.dark, "n": n + 1}
 
     def _set_dark(self, dark: bool) -> None:
-        if dark != self.theme.dark:
-            self.theme = theme(dark)
-            self._draw()
+        with one_at_a_time():
+            if dark != self.theme.dark:
+                self.theme = theme(dark)
+                self._draw()
 
     def _press(self, key: str) -> None:
         own = self._page.keys if self._page is not None else {}

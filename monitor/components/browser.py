@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import param
 from panel.custom import JSComponent
+
+from monitor.components.events import RECENT_JS, Inbox
 
 __all__ = ["Browser", "Waiting"]
 
@@ -20,7 +23,7 @@ class Browser(JSComponent):
     popped : dict
         Set by the browser when the user goes back or forward: ``search``, ``n``.
     key : dict
-        A key pressed outside any input: ``key``, ``n``.
+        The keys pressed outside any input, see `on_key`.
     dark : dict
         ``on`` (bool), ``n``: the theme, remembered in a cookie.
     notice : str
@@ -36,8 +39,20 @@ class Browser(JSComponent):
     notice = param.String(default="")
     reload = param.Boolean(default=False)
 
-    _esm = """
-    export function render({model}) {
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._keys = Inbox(lambda key: None)
+
+    def on_key(self, act: Callable[[str], None]) -> None:
+        """Call a function with every key that is pressed outside any input."""
+        self._keys = Inbox(act)
+        self.param.watch(lambda event: self._keys.take(event.new), "key")
+
+    _esm = (
+        """
+    export function render({model}) {"""
+        + RECENT_JS
+        + """
       const go = () => {
         const {search, push, title} = model.nav
         if (title) document.title = title
@@ -53,7 +68,7 @@ class Browser(JSComponent):
         const t = e.composedPath()[0]
         if (t && (/^(INPUT|SELECT|TEXTAREA)$/.test(t.tagName) || t.isContentEditable)) return
         if ((e.key === "Enter" || e.key === " ") && t && /^(BUTTON|A|SUMMARY)$/.test(t.tagName)) return
-        model.key = {key: e.key, n: ++n}
+        model.key = note(false, e.key)
       }
       window.addEventListener("keydown", press)
       const paint = () => {
@@ -74,6 +89,7 @@ class Browser(JSComponent):
       return document.createElement("span")
     }
     """
+    )
 
 
 class Waiting(JSComponent):

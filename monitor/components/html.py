@@ -13,6 +13,8 @@ import param
 from markupsafe import Markup as Safe
 from panel.custom import JSComponent
 
+from monitor.components.events import RECENT_JS, Inbox
+
 __all__ = ["Html", "Safe", "join"]
 
 
@@ -32,8 +34,11 @@ class Html(JSComponent):
     html = param.String(default="")
     sent = param.Dict(default={})
 
-    _esm = """
-    export function render({model}) {
+    _esm = (
+        """
+    export function render({model}) {"""
+        + RECENT_JS
+        + """
       const root = document.createElement("div")
       root.className = "html"
       const draw = () => {
@@ -45,8 +50,7 @@ class Html(JSComponent):
           const e = root.querySelector(`[data-scroll="${name}"]`); if (e) e.scrollTop = top }
         if (id) { const e = root.querySelector("#" + CSS.escape(id)); if (e) e.focus({preventScroll: true}) }
       }
-      let n = 0
-      const send = (act, value) => { model.sent = {act, value, n: ++n} }
+      const send = (act, value, again) => { model.sent = note(again, act, value) }
       root.addEventListener("click", e => {
         const t = e.target.closest("[data-nav], button[data-act]")
         if (!t || !root.contains(t)) return
@@ -58,7 +62,7 @@ class Html(JSComponent):
       const changed = e => {
         const t = e.target
         if (t.dataset && t.dataset.act && t.tagName !== "BUTTON")
-          send(t.dataset.act, t.type === "checkbox" ? String(t.checked) : t.value)
+          send(t.dataset.act, t.type === "checkbox" ? String(t.checked) : t.value, true)
       }
       root.addEventListener("change", changed)
       let waiting = null
@@ -70,19 +74,21 @@ class Html(JSComponent):
       return root
     }
     """
+    )
 
     def __init__(
         self, html: str = "", on: Mapping[str, Callable[[str], None]] | None = None, css: str = "", **params: Any
     ) -> None:
         self._on = dict(on or {})
+        self._inbox = Inbox(self._deliver)
         params.setdefault("sizing_mode", "stretch_width")
         super().__init__(html=str(html), stylesheets=[BASE_CSS, css] if css else [BASE_CSS], **params)
-        self.param.watch(self._deliver, "sent")
+        self.param.watch(lambda event: self._inbox.take(event.new), "sent")
 
-    def _deliver(self, event: Any) -> None:
-        callback = self._on.get(event.new.get("act", ""))
+    def _deliver(self, act: str, value: Any) -> None:
+        callback = self._on.get(act)
         if callback is not None:
-            callback(str(event.new.get("value", "")))
+            callback(str(value))
 
 
 BASE_CSS = """

@@ -71,7 +71,7 @@ class Review:
                     plot.figure.height = 124
                 plot.figure.on_event(Tap, self._tapper(plot))
             panes = [pn.pane.Bokeh(p.figure, sizing_mode="stretch_width") for p in (dark, flat)]
-            rows.append(pn.Row(*panes, sizing_mode="stretch_width"))
+            rows.append(pn.Row(*panes, sizing_mode="stretch_width", stylesheets=[PAIR_CSS]))
         self._legend = Html(css=LEGEND_CSS)
         trends = pn.Column(self._legend, *rows, sizing_mode="stretch_width", css_classes=["trends"])
         middle = pn.Row(
@@ -346,6 +346,11 @@ MIDDLE_CSS = """
   :host { flex-direction: column !important; } :host > .third, :host > .trends { flex: none; } }
 """
 
+PAIR_CSS = """
+@media (max-width: 700px) { :host { flex-direction: column !important; height: auto !important; }
+  :host > * { flex: none !important; width: 100% !important; } }
+"""
+
 LEGEND_CSS = """
 .legend { display: flex; gap: 4px 16px; align-items: baseline; flex-wrap: wrap; padding: 2px 4px; font-size: 12px; }
 .legend i { display: inline-block; width: 12px; height: 10px; border-radius: 2px; }
@@ -355,7 +360,10 @@ LEGEND_CSS = """
 
 FOOT_CSS = """
 :host { gap: 12px; margin-top: 12px; }
-@media (max-width: 1000px) { :host { flex-direction: column !important; } }
+@media (max-width: 1000px) {
+  :host { flex-direction: column !important; height: auto !important; }
+  :host > * { flex: none !important; height: auto !important; width: 100% !important; }
+}
 """
 
 MAPS_CSS = """

@@ -54,6 +54,7 @@ class DeviationPlot:
         )
         f.select_one(TapTool).renderers = [dots, crosses]
         f.yaxis.ticker.desired_num_ticks = 4
+        f.xaxis.ticker.desired_num_ticks = 4
         self.figure = f
 
     def update(self, series: pd.DataFrame, status: dict[str, tuple[str, str]], night: str) -> None:

@@ -23,7 +23,6 @@ Zones = Sequence[tuple[float | None, float | None, str]]
 # Across longer silences no line is drawn: nobody knows what happened in between.
 LONGEST_GAP = np.timedelta64(10, "D")
 _EDGE = 0.035
-_UNDER_LABELS = 0.17
 # Beyond these no one can use a digit, however small the formal error.
 _MOST_DIGITS = {"pixels": 0, "blocks": 0, "DN": 1, "e⁻": 2, "%": 3, "e⁻/DN": 3, "K": 2}
 _MARKERS = {"rejected": "x", "provisional": "circle_dot"}
@@ -212,7 +211,7 @@ class TrendPlot:
         self._show_zones(zones)
         table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
         edges = [m for m in marks if m.kind != "decision"]
-        top = high - (_UNDER_LABELS if edges else _EDGE) * (high - low)
+        top = high - _EDGE * (high - low)
         self.points.data = data = self._columns(table, (low, high), top, unit, signed=label.startswith("Δ"))
         calm = np.array([s != "rejected" for s in data["status"]], dtype=bool)
         time, value = with_gaps(data["time"][calm], data["value"][calm], [m.night for m in edges])

@@ -68,7 +68,7 @@ def test_a_hardware_period_closes_the_matter(jumped: Night, tmp_path: Path) -> N
 def test_a_stand_in_is_told_with_its_age_and_the_scans_concerned(jumped: Night) -> None:
     (alert,) = alerts(jumped, product="scans")
     assert (alert["night"], alert["metric"], alert["state"]) == (jumped.date(4), "calibration", "WATCH")
-    assert alert["text"] == (f"J scans calibrated with a stand-in: dark of {jumped.date(3)} (1 nights older) (scan 1)")
+    assert alert["text"] == (f"J scans calibrated with a stand-in: dark of {jumped.date(3)} (1 night older) (scan 1)")
 
 
 def test_an_alert_says_who_has_seen_it(jumped: Night, tmp_path: Path) -> None:

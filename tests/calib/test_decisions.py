@@ -144,7 +144,7 @@ def test_a_rejected_dark_is_replaced_by_the_latest_accepted_one(settled: Night, 
     (flat,) = rows(settled.root, "flats", night="1999-05-03", band="J")
     assert (flat["dark_night"], flat["dark_age_nights"]) == ("1999-05-02", 1)
     texts = [r["text"] for r in rows(settled.root, "alerts", night="1999-05-03")]
-    assert texts == ["J scans calibrated with a stand-in: dark of 1999-05-02 (1 nights older) (scan 1)"]
+    assert texts == ["J scans calibrated with a stand-in: dark of 1999-05-02 (1 night older) (scan 1)"]
     undone(settled, four_nights, number)
 
 

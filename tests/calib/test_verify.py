@@ -121,3 +121,10 @@ def test_a_row_that_no_product_stands_behind_is_named(settled: Night) -> None:
         f"{path}: a row names it, no product is recorded",
         f"{path}: not recorded in the database",
     ]
+
+
+def test_a_copied_archive_is_as_good_as_the_first(settled: Night) -> None:
+    for path in settled.root.rglob("*.fits"):
+        os.utime(path, (1, 1))
+    assert run(settled.root, settled.raw).idle
+    assert run(settled.root, settled.raw).idle

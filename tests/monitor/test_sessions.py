@@ -24,8 +24,19 @@ from calib.errors import CalibError
 from monitor import session as session_module
 from monitor.address import PAGES
 from monitor.collect import Collector
+from monitor.components.events import Inbox
 from monitor.server import free_port, serve
 from monitor.session import Session
+
+
+def test_an_event_is_taken_once_and_in_order() -> None:
+    taken: list[tuple[str, ...]] = []
+    inbox = Inbox(lambda *said: taken.append(said))
+    inbox.take({"recent": [[1, "step", "-1"]]})
+    inbox.take({"recent": [[1, "step", "-1"], [2, "step", "-1"], [3, "night", "1999-05-01"]]})
+    inbox.take({"recent": [[1, "step", "-1"], [2, "step", "-1"]]})  # overtaken by the one before
+    inbox.take({})
+    assert taken == [("step", "-1"), ("step", "-1"), ("night", "1999-05-01")]
 
 
 def failures(session: Session) -> list[str]:
@@ -179,7 +190,7 @@ def test_what_is_sent_is_packed_and_named(faulty: Night) -> None:
 
 def test_only_its_own_pages_may_connect(faulty: Night) -> None:
     with serving(faulty.root, origins=["survey.example:8443"]) as url:
-        host = url.split("/")[2]
+        host, url = url.split("/")[2], f"{url}?page=log"
         assert knock(url, f"http://{host}") == 101
         assert knock(url, f"http://localhost:{host.split(':')[1]}") == 101
         assert knock(url, "https://survey.example:8443") == 101
