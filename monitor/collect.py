@@ -6,7 +6,9 @@ shared; images are read on demand and kept for a while.
 
 from __future__ import annotations
 
+import copy
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,10 +25,14 @@ from calib.archive.database import Archive
 from calib.archive.products import read_product
 from calib.errors import ArchiveError
 from calib.profile import Profile
+from monitor.collect_activity import QUIET, Activity, read_activity
 
 __all__ = ["Collector", "Snapshot"]
 
 Row = dict[str, Any]
+
+# So long what goes on in the archive is taken for unchanged.
+ACTIVITY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Snapshot:
         Alerts, and the decisions that were taken.
     taken : tuple of str
         Nights of which there are raw files, whatever became of them.
+    activity : Activity
+        Whether a run is at work, and which raw files wait.
     """
 
     revision: int
@@ -62,6 +70,18 @@ class Snapshot:
     alerts: pd.DataFrame
     decisions: pd.DataFrame
     taken: tuple[str, ...] = ()
+    activity: Activity = QUIET
+
+    @property
+    def state(self) -> tuple[int, str]:
+        """What tells apart all that can be said of the same night: the revision, and the run that is at work."""
+        return self.revision, self.activity.since
+
+    def during(self, activity: Activity) -> Snapshot:
+        """Return the same tables, and what was worked out from them, beside another activity."""
+        other = copy.copy(self)
+        object.__setattr__(other, "activity", activity)
+        return other
 
     @cached_property
     def nights(self) -> tuple[str, ...]:
@@ -146,6 +166,7 @@ class Collector:
         self.archive = Archive(root)
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
+        self._activity, self._looked = QUIET, -ACTIVITY_S
         self._images: OrderedDict[tuple[str, str, int], NDArray[Any]] = OrderedDict()
         self._bytes = 0
 
@@ -158,13 +179,35 @@ class Collector:
         """Return the archive's present revision; cheap."""
         return self.archive.revision()
 
+    def changed(self, known: Snapshot) -> bool:
+        """Whether a session that shows a snapshot should look again: new numbers, or a run that began or ended."""
+        with self._lock:
+            return known.revision != self.archive.revision() or known.activity != self._look(known.revision)
+
     def snapshot(self) -> Snapshot:
         """Return the tables at the present revision, read once for all sessions."""
         with self._lock:
             revision = self.archive.revision()
             if self._snapshot is None or self._snapshot.revision != revision:
+                self._looked = -ACTIVITY_S
+                self._activity = QUIET
                 self._snapshot = self._read(revision)
+            activity = self._look(revision)
+            if self._snapshot.activity != activity:
+                self._snapshot = self._snapshot.during(activity)
             return self._snapshot
+
+    def _look(self, revision: int) -> Activity:
+        """Return what goes on, as it concerns the tables of a revision."""
+        now = time.monotonic()
+        if now - self._looked < ACTIVITY_S:
+            return self._activity
+        self._looked, found = now, read_activity(self.archive)
+        if found.since and found.since == self._activity.since:
+            # What was done since the tables were read is not in them: it is still to come until they are read again.
+            found = Activity(found.since, found.waiting | self._activity.waiting)
+        self._activity = found
+        return found
 
     def _read(self, revision: int) -> Snapshot:
         profile = self.archive.current_profile()

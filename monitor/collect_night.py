@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,7 @@ class NightRows:
 
     Attributes
     ----------
+    night : str
     flat : dict or None
     darks : dict
         Read → row; None where there is none.
@@ -58,6 +60,7 @@ class NightRows:
         ``flat``, ``dark R1``, … → night → verdict.
     """
 
+    night: str
     flat: Row | None
     darks: dict[str, Row | None]
     verdicts: dict[str, dict[str, str]]
@@ -69,6 +72,7 @@ def night_rows(snapshot: Snapshot, night: str, band: str) -> NightRows:
     verdicts = {"flat": flats[flats["band"] == band]}
     verdicts |= {f"dark {r}": darks[(darks["band"] == band) & (darks["read"] == r)] for r in snapshot.profile.reads}
     return NightRows(
+        night,
         snapshot.flat(night, band),
         {r: snapshot.dark(night, band, r) for r in snapshot.profile.reads},
         {name: dict(zip(t["night"], t["status"], strict=True)) for name, t in verdicts.items()},
@@ -85,8 +89,16 @@ def dark_file(night: str, band: str, read: str) -> str:
     return supplied_path(band, f"dark-{read}") if night == "supplied" else dark_path(night, band, read)
 
 
-def night_files(collector: Collector, rows: NightRows, night: str, band: str, read: str) -> NightFiles:
-    """Read the images of a night, band and read; supplied masters stand in where there is nothing of its own."""
+def night_files(
+    collector: Collector, rows: NightRows, night: str, band: str, read: str, absent: Mapping[str, tuple[str, str]]
+) -> NightFiles:
+    """Read the images of a night, band and read; supplied masters stand in where there is nothing of its own.
+
+    Parameters
+    ----------
+    absent : mapping
+        For ``dark`` and ``flat`` the state and words of what to say where the archive holds none.
+    """
     missing: dict[str, str] = {}
     notes: dict[str, str] = {}
     dark_row, flat_row = rows.darks.get(read), rows.flat
@@ -105,12 +117,14 @@ def night_files(collector: Collector, rows: NightRows, night: str, band: str, re
         if dark is not None:
             notes["dark"] = "supplied"
         used = flat_row["dark_night"] if flat_row else None
-        missing["dark"] = f"no dark was taken in {band}" + (
+        state, words = absent["dark"]
+        missing["dark"] = (f"no dark was taken in {band}" if state == "unknown" else words) + (
             f"; that of {used} was used" if used and used != night else ""
         )
     flat = None
     if flat_row is None:
-        missing["flat"] = f"no twilight flat was taken in {band}"
+        state, words = absent["flat"]
+        missing["flat"] = f"no twilight flat was taken in {band}" if state == "unknown" else words
     elif not flat_row["key"]:
         missing["flat"] = "there was no dark to make a flat with"
     else:
@@ -126,7 +140,8 @@ def night_files(collector: Collector, rows: NightRows, night: str, band: str, re
         missing["canonical"] = "no canonical yet: no flat of this hardware period can serve"
         before = [n for n in rows.verdicts["flat"] if n < night]
         if flat_row is None and before:
-            missing["canonical"] = f"no flat, so no canonical of this night; the one before is of {max(before)}"
+            why = "no flat" if state == "unknown" else "the flat is not made yet"
+            missing["canonical"] = f"{why}, so no canonical of this night; the one before is of {max(before)}"
     elif flat_row is not None and flat_row["overtaken"]:
         notes["canonical"] = "overtaken"
     elif flat_row is not None and flat_row["status"] == "provisional":

@@ -10,12 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.archive.products import responsivity_path
+from calib.checks import check_table
 from calib.flags import usable
 from calib.profile import DriftLimits
 from calib.verdict import Flat, mean_flat, ratio_map
 from monitor.collect import Collector, Row, Snapshot
+from monitor.palette import STATES
 
-__all__ = ["Badge", "BandHealth", "band_health", "cause_words", "pairs", "ratio_percent"]
+__all__ = [
+    "Badge",
+    "BandHealth",
+    "absent",
+    "band_health",
+    "cause_words",
+    "pairs",
+    "ratio_percent",
+    "standing",
+    "telling",
+]
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,8 @@ class Badge:
         What it means, for the hover text.
     page : str
         Where to look further.
+    cause : str
+        Why it was rejected, in a few words.
     """
 
     subject: str
@@ -42,6 +56,7 @@ class Badge:
     unit: str
     words: str
     page: str = "night"
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ class BandHealth:
     @property
     def worst(self) -> str:
         """The state that the card as a whole takes."""
-        order = ("bad", "rejected", "watch", "notice", "provisional", "unknown", "notrun", "good")
+        order = ("bad", "rejected", "watch", "notice", "notrun", "pending", "provisional", "unknown", "good")
         states = {b.state for b in self.badges}
         return next((s for s in order if s in states), "unknown")
 
@@ -64,6 +79,36 @@ def cause_words(cause: str) -> tuple[str, str]:
     """Split a verdict's cause into its words and the failed checks in brackets."""
     found = re.match(r"(.*?)\s*\((.*)\)$", cause or "")
     return (found[1], found[2]) if found else (cause or "", "")
+
+
+# Parts of a diagnosis whose cause is not a check's own words: the check that measures them best.
+_MEASURED_BY = {
+    "light leak": "cell_extreme",
+    "dust or local spot": "cell_extreme",
+    "column": "beyond_2pct",
+    "row": "beyond_2pct",
+    "single pixels": "beyond_2pct",
+    "another array or its pixels changed": "beyond_2pct",
+}
+# The units of numbers that are ratios, or shares of something.
+_UNITS = {"residual": "χ²", "range": "×", "pixel_scatter": "×", "noise_high": "×", "noise_low": "×"}
+_UNITS |= {"beyond_2pct": "% px", "good_pixels": "% px", "frames": "frames"}
+
+
+def telling(subject: str, cause: str) -> tuple[str, str]:
+    """Return the number that goes with the cause of a rejection, and its unit; empty if it could not be measured.
+
+    It is that of the check that names the cause, else of the failed one that is named first.
+    """
+    words, brackets = cause_words(cause)
+    failed = [f.split(" ") for f in brackets.split("; ")] if brackets else []
+    named = {c.cause: n for n, c in check_table(subject).items()} | (_MEASURED_BY if subject == "flat" else {})
+    measured = [f for f in failed if len(f) >= 4 and f[1] != "could"]
+    chosen = next((f for f in measured if f[0] == named.get(words)), measured[0] if measured else None)
+    if chosen is None:
+        return "", ""
+    unit = _UNITS.get(chosen[0], chosen[2] if chosen[2] in ("%", "DN") else "")
+    return chosen[1].replace("-", "−"), unit
 
 
 def signed(value: float, digits: int = 0) -> str:
@@ -108,34 +153,77 @@ def _metric(snapshot: Snapshot, night: str, band: str, product: str, metric: str
     return (None, None) if value is None or not np.isfinite(value) else (float(value), float(error or 0.0))
 
 
+def absent(snapshot: Snapshot, night: str, band: str, obs_type: str) -> tuple[str, str]:
+    """Return the state and words of something that the archive does not hold.
+
+    Parameters
+    ----------
+    obs_type : str
+        ``dark``, ``twilight`` or ``scan``.
+    """
+    state = snapshot.activity.state(night, band, obs_type)
+    what = {"dark": "dark", "twilight": "twilight flat", "scan": "scan"}[obs_type]
+    if state == "pending":
+        return state, f"a {what} was taken; the run at work has yet to come to it"
+    if state == "notrun":
+        return state, f"a {what} was taken, but no run has come to it; calib run takes it up"
+    return "unknown", f"no {what} was taken"
+
+
+def standing(snapshot: Snapshot, status: str) -> tuple[str, str]:
+    """Return the state of a verdict; if a run is, or was, in the middle of it, also what to say of that."""
+    if status != "pending":
+        return (status if status in STATES else "unknown"), ""
+    if snapshot.activity.since:
+        return "pending", "made; the run at work has yet to judge it"
+    return "notrun", "made, but the run ended before it was judged; calib run takes it up"
+
+
 def _dark_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
-    read = snapshot.profile.responsivity.read
-    rows = [r for r in (snapshot.dark(night, band, x) for x in snapshot.profile.reads) if r is not None]
+    profile, read = snapshot.profile, snapshot.profile.responsivity.read
+    rows = [r for r in (snapshot.dark(night, band, x) for x in profile.reads) if r is not None]
     if not rows:
-        return Badge("dark", "unknown", "", "", "no dark was taken")
+        state, words = absent(snapshot, night, band, "dark")
+        return Badge("dark", state, "", "", words)
     refused = [r for r in rows if r["status"] == "rejected"]
     value, error = _metric(snapshot, night, band, f"dark {read}")
-    number = "" if value is None else signed(value)
+    number, unit = ("", "") if value is None else (signed(value), "DN")
     if refused:
+        # The read of which the flats are made speaks for both.
+        chosen = next((r for r in refused if r["read"] == read), refused[0])
+        number, unit = telling("dark", chosen["cause"])
         words = "; ".join(f"{r['read']}: {r['cause']}" for r in refused)
-        return Badge("dark", "rejected", number, "DN" if number else "", words)
+        return Badge("dark", "rejected", number, unit, words, cause=cause_words(chosen["cause"])[0])
+    for r in rows:
+        state, words = standing(snapshot, r["status"])
+        if words:
+            return Badge("dark", state, number, unit, words)
     if any(r["status"] == "provisional" for r in rows):
-        return Badge("dark", "provisional", number, "DN" if number else "", "too few nights to judge it yet")
-    state = drift_state(value, error, snapshot.profile.drift.dark_dn[read], snapshot.profile.drift.significance)
-    return Badge("dark", state, number, "DN" if number else "", f"accepted; level of {read} against the reference")
+        return Badge("dark", "provisional", number, unit, "too few nights to judge it yet")
+    if value is None:
+        state = "pending" if snapshot.activity.since else "unknown"
+        words = "the run at work has yet to compare it" if state == "pending" else "no reference to compare it with"
+        return Badge("dark", state, "", "", f"accepted; {words}", cause="accepted, not compared")
+    state = drift_state(value, error, profile.drift.dark_dn[read], profile.drift.significance)
+    return Badge("dark", state, number, unit, f"accepted; level of {read} against the reference")
 
 
 def _flat_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     row = snapshot.flat(night, band)
     if row is None:
-        return Badge("flat", "unknown", "", "", "no twilight flat was taken", "flats")
+        state, words = absent(snapshot, night, band, "twilight")
+        return Badge("flat", state, "", "", words, "flats")
     number = "" if row["cell_rms"] is None else f"{row['cell_rms']:.2f}"
     unit = "%" if number else ""
     if row["status"] == "rejected":
-        return Badge("flat", "rejected", number, unit, row["cause"], "flats")
+        number, unit = telling("flat", row["cause"])
+        return Badge("flat", "rejected", number, unit, row["cause"], "flats", cause_words(row["cause"])[0])
+    state, words = standing(snapshot, row["status"])
+    if words:
+        return Badge("flat", state, number, unit, words, "flats")
     if row["status"] == "provisional":
         return Badge("flat", "provisional", number, unit, "too few nights to judge it yet", "flats")
-    return Badge("flat", "good", number, unit, "accepted; 8×8 cells against the canonical before it", "flats")
+    return Badge("flat", "good", number, unit, "accepted; rms of 8×8 cells against the canonical before it", "flats")
 
 
 def _sky_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
@@ -143,7 +231,10 @@ def _sky_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     read = snapshot.profile.responsivity.read
     chosen = o[(o["night"] == night) & (o["band"] == band) & (o["read"] == read)]
     if chosen.empty:
-        return Badge("sky offsets", "unknown", "", "", "no scan was taken or calibrated", "scans")
+        state, words = absent(snapshot, night, band, "scan")
+        if state == "unknown":
+            words = "no scan was taken or calibrated"
+        return Badge("sky offsets", state, "", "", words, "scans")
     n, bad = int(chosen.iloc[0]["n_blocks"]), int(chosen.iloc[0]["n_rejected"])
     words = f"{n - bad} of {n} blocks of {read} accepted in {int(chosen.iloc[0]['n_scans'])} scans"
     state = "good" if bad == 0 else ("rejected" if bad == n else "watch")
@@ -155,11 +246,19 @@ def _noise_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     value, error = _metric(snapshot, night, band, f"noise {read}")
     absolute, _ = _metric(snapshot, night, band, f"noise {read}", "noise")
     if absolute is None:
-        return Badge("noise", "unknown", "", "", "no noise was measured")
+        dark = snapshot.dark(night, band, read)
+        state, words = absent(snapshot, night, band, "dark")
+        if dark is not None:
+            state = "pending" if snapshot.activity.since else "unknown"
+            words = "the run at work has yet to measure it" if state == "pending" else "no noise was measured"
+        return Badge("noise", state, "", "", words)
     limits = snapshot.profile.drift.noise_percent
     state = drift_state(value, error, limits, snapshot.profile.drift.significance)
-    change = "" if value is None else f"; {value:+.1f} % against the reference"
-    return Badge("noise", state, f"{absolute:.1f}", "e⁻", f"read noise of {read}{change}")
+    if state == "unknown":
+        words = f"read noise of {read}; no reference to compare it with"
+        return Badge("noise", "pending" if snapshot.activity.since else state, f"{absolute:.1f}", "e⁻", words)
+    words = f"read noise of {read}; {signed(value, 1)} % against the reference"
+    return Badge("noise", state, f"{absolute:.1f}", "e⁻", words)
 
 
 def _pixel_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
@@ -167,7 +266,8 @@ def _pixel_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     d = snapshot.darks
     series = d[(d["band"] == band) & (d["read"] == read) & (d["night"] <= night)].tail(21)
     if series.empty or series.iloc[-1]["night"] != night:
-        return Badge("pixels", "unknown", "", "", "no dark to count them in")
+        state, words = absent(snapshot, night, band, "dark")
+        return Badge("pixels", state, "", "", "no dark to count them in" if state == "unknown" else words)
     counts = (series["n_hot"] + series["n_noisy"]).to_numpy(dtype=float)
     now = int(counts[-1])
     words = f"{int(series.iloc[-1]['n_hot'])} hot, {int(series.iloc[-1]['n_noisy'])} noisy pixels"
@@ -180,30 +280,39 @@ def _pixel_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     return Badge("pixels", state, signed(change), "px", f"{words}; usually {usual:.0f}")
 
 
-_PLAIN = {"good": "steady", "watch": "to be watched", "bad": "drifting", "provisional": "provisional"}
+_PLAIN = {"good": "steady", "watch": "to be watched", "bad": "drifting"}
+# What comes first in a sentence; a state of another subject than these says nothing of the night.
+_WORST_FIRST = ("rejected", "bad", "watch", "notice", "notrun", "unknown", "pending", "provisional", "good")
 
 
 def _sentence(band: str, badges: tuple[Badge, ...]) -> str:
     by = {b.subject: b for b in badges}
-    flat, dark, sky = by["flat"], by["dark"], by["sky offsets"]
-    parts = []
-    for badge, name in ((flat, "flat"), (dark, "dark")):
-        if badge.state == "rejected":
-            cause = badge.words.split(": ", 1)[-1] if name == "dark" else badge.words
-            parts.append(f"{name} rejected, {cause_words(cause.split('; R')[0])[0]}")
-        elif badge.state == "unknown":
-            parts.append(f"no {name}")
-        elif name == "flat" and badge.state == "good":
-            parts.append("flat accepted")
-        else:
-            parts.append(f"{name} {_PLAIN.get(badge.state, badge.state)}")
-    if sky.state in ("watch", "rejected"):
-        parts.append(f"{sky.number} sky offsets accepted")
+    parts = [(by[name].state, _part(by[name])) for name in ("flat", "dark")]
+    if by["sky offsets"].state in ("watch", "rejected"):
+        # A stand-in serves the scan: worse is a flat or dark that is not there.
+        parts.append(("watch", f"{by['sky offsets'].number} sky offsets accepted"))
+    elif by["sky offsets"].state in ("pending", "notrun"):
+        parts.append((by["sky offsets"].state, _part(by["sky offsets"])))
     if by["noise"].state in ("watch", "bad"):
-        parts.append("noise changed")
+        parts.append((by["noise"].state, "noise changed"))
     if by["pixels"].state == "watch":
-        parts.append(f"{by['pixels'].number} flagged pixels")
-    return f"{band}: " + "; ".join(parts)
+        parts.append(("watch", f"{by['pixels'].number} flagged pixels"))
+    parts.sort(key=lambda p: _WORST_FIRST.index(p[0]))
+    return f"{band}: " + "; ".join(words for _, words in parts)
+
+
+def _part(badge: Badge) -> str:
+    name, state = badge.subject, badge.state
+    if state == "rejected":
+        number = f" {badge.number} {badge.unit}".rstrip() if badge.unit.startswith(("%", "DN")) else ""
+        return f"{name} rejected, {badge.cause}{number}"
+    if badge.cause:
+        return f"{name} {badge.cause}"
+    if state == "unknown":
+        return f"no {name}"
+    if name == "flat" and state == "good":
+        return "flat accepted"
+    return f"{name} {_PLAIN.get(state, STATES[state].word)}"
 
 
 def pairs(row: Row, names: tuple[str, ...]) -> list[tuple[str, Any]]:

@@ -205,6 +205,8 @@ def missing_scans(
     calibrated: Iterable[tuple[str, int]],
     with_dark: Collection[str],
     with_canonical: Collection[str],
+    *,
+    at_work: bool = False,
 ) -> list[Missing]:
     """Return the scans that were taken and not calibrated, with the reason as far as the archive knows it.
 
@@ -216,6 +218,8 @@ def missing_scans(
         Those that have a row.
     with_dark, with_canonical : collection of str
         Bands that have a dark, and a canonical, to calibrate with.
+    at_work : bool
+        Whether a run is at work, which has yet to come to what is not done.
     """
     have = set(calibrated)
     bands_done = {band for band, _ in have}
@@ -226,7 +230,8 @@ def missing_scans(
             state = "rejected" if t.status == "refused" else "notrun"
             found.append(Missing(t.band, scan, t.path, state, f"{t.status}: {t.reason or 'no reason given'}"))
         elif t.status == "pending":
-            found.append(Missing(t.band, scan, t.path, "notrun", "not run: registered, not processed yet"))
+            words = "in work: the run at work has yet to come to it" if at_work else "not run: no run has come to it"
+            found.append(Missing(t.band, scan, t.path, "pending" if at_work else "notrun", words))
         elif t.status == "used" and ((t.band, t.scan) not in have if t.scan is not None else t.band not in bands_done):
             lacking = [
                 name for name, bands in (("dark", with_dark), ("canonical", with_canonical)) if t.band not in bands

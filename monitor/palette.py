@@ -44,6 +44,7 @@ STATES: dict[str, State] = {
         State("accepted", "accepted", "●", *_BLUE),
         State("provisional", "provisional", "◐", *_GREY),
         State("supplied", "supplied", "◇", *_GREY),
+        State("pending", "in work", "…", *_GREY),
         State("unknown", "no data", "?", *_GREY),
         State("stale", "stale", "⌛", *_GREY),
         State("notrun", "not run", "–", *_GREY),

@@ -144,7 +144,7 @@ class Session:
     def poll(self) -> None:
         """Look whether the archive has something new, and show it."""
         try:
-            if self.collector.revision() == self.snapshot.revision:
+            if not self.collector.changed(self.snapshot):
                 return
             self.snapshot = self.collector.snapshot()
         except Exception:  # the archive may be locked or moved for a moment; the next poll tries again

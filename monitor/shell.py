@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from monitor.address import PAGES, View, search
@@ -11,7 +11,7 @@ from monitor.components.html import Safe, join
 if TYPE_CHECKING:
     from monitor.session import Session
 
-__all__ = ["RAIL_CSS", "TOP_CSS", "age_words", "rail_html", "top_html"]
+__all__ = ["RAIL_CSS", "TOP_CSS", "age_words", "rail_html", "top_html", "work_words"]
 
 # Outlines drawn for this page, 24 × 24, in the colour of the text.
 _ICONS = {
@@ -51,6 +51,7 @@ def top_html(session: Session) -> Safe:
     first, last = snapshot.nights[0], snapshot.nights[-1]
     age, stale = age_words(last, snapshot.profile.site.utc_offset_hours)
     label = "dark" if not session.theme.dark else "light"
+    work = work_words(snapshot.activity.since)
     return Safe(
         '<div class="bar"><span class="brand">Vesper</span>'
         '<span class="field">'
@@ -58,7 +59,7 @@ def top_html(session: Session) -> Safe:
         '<label class="sr" for="night">night</label>'
         '<input id="night" type="date" data-act="night" value="{1}" min="{2}" max="{3}">'
         '<button id="next" data-act="step" data-value="1" aria-label="next night" {4}>▶</button></span>'
-        '<span class="age {5}">{6}</span><span class="grow"></span>'
+        '<span class="age {5}">{6}</span>{10}<span class="grow"></span>'
         '<span class="muted instrument">{7}</span>'
         '<button id="theme" data-act="theme" aria-label="switch to {8}">{9}</button></div>'
     ).format(
@@ -72,7 +73,16 @@ def top_html(session: Session) -> Safe:
         snapshot.profile.name,
         label,
         "☾" if label == "dark" else "☀",
+        Safe('<span class="work" role="status"><i aria-hidden="true"></i>{}</span>').format(work) if work else "",
     )
+
+
+def work_words(since: str) -> str:
+    """Return that a run is at work, and since when (UTC, ISO); empty for an empty text."""
+    if not since:
+        return ""
+    today = datetime.now(UTC).date().isoformat()
+    return f"run at work since {'' if since[:10] == today else since[:10] + ' '}{since[11:16]} UTC"
 
 
 def age_words(last: str, utc_offset_hours: float) -> tuple[str, bool]:
@@ -112,9 +122,15 @@ TOP_CSS = """
 .brand { font-weight: 700; letter-spacing: .02em; }
 .grow { flex: 1; }
 .age { color: var(--muted); } .age.stale { color: var(--watch); }
+.work { color: var(--ink); white-space: nowrap; }
+.work i { display: inline-block; width: 9px; height: 9px; margin-right: 6px; border-radius: 50%;
+  background: var(--accent); animation: beat 1.6s ease-in-out infinite; }
+@keyframes beat { 50% { opacity: .25; } }
+@media (prefers-reduced-motion: reduce) { .work i { animation: none; } }
 @media (max-width: 700px) {
   .bar { flex-wrap: wrap; gap: 2px 8px; padding: 4px 8px; align-content: center; }
   .instrument { display: none; }
   .age { order: 9; flex-basis: 100%; font-size: 12px; }
+  .work { order: 10; font-size: 12px; } .age:has(+ .work) { flex-basis: auto; }
 }
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -101,7 +102,7 @@ class Archive:
             raise ArchiveError(f"{self.root} cannot be written: {error.strerror}; check its permissions") from error
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(handle)
             except OSError as error:
                 holder = os.pread(handle, 40, 0).decode("ascii", "replace").strip()
                 raise ArchiveError(
@@ -112,6 +113,20 @@ class Archive:
             yield
         finally:
             os.close(handle)
+
+    def being_written(self) -> bool:
+        """Whether a writer holds the archive; one that was killed does not."""
+        try:
+            handle = os.open(self.root / ".lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
 
     def begin(self) -> Any:
         """Return a context manager with a connection in one transaction."""
@@ -166,6 +181,17 @@ class Archive:
     def close(self) -> None:
         """Release the database's connections."""
         self.engine.dispose()
+
+
+def _take(handle: int) -> None:
+    """Lock for writing. Whoever asks whether there is a writer holds the lock for an instant, so try more than once."""
+    for wait_s in (0.01, 0.05, 0.1, 0.2):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            time.sleep(wait_s)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def upsert(connection: Connection, table: sa.Table, rows: Iterable[Row], keep: tuple[str, ...] = ()) -> None:

@@ -28,7 +28,8 @@ class Html(JSComponent):
 
     Elements with ``data-act`` report clicks (buttons) or changes (inputs, selects) as ``(act, value)``; the value is
     that of the input, or ``data-value``. Links with ``data-nav`` report ``("go", href)`` instead of loading a page.
-    Focus survives a redraw on elements with an ``id``.
+    Focus survives a redraw on elements with an ``id``. Of a box with ``data-more`` the element with that class says how
+    many of its lines lie below its edge.
     """
 
     html = param.String(default="")
@@ -49,7 +50,17 @@ class Html(JSComponent):
         for (const [name, top] of scrolls) {
           const e = root.querySelector(`[data-scroll="${name}"]`); if (e) e.scrollTop = top }
         if (id) { const e = root.querySelector("#" + CSS.escape(id)); if (e) e.focus({preventScroll: true}) }
+        for (const e of root.querySelectorAll("[data-more]")) {
+          e.addEventListener("scroll", () => count(e), {passive: true}); boxes.observe(e) }
       }
+      // How many lines of a box lie below its edge.
+      const count = e => {
+        const words = root.querySelector("." + e.dataset.more)
+        const end = e.getBoundingClientRect().bottom
+        const n = [...e.children].filter(line => line.getBoundingClientRect().bottom > end + 8).length
+        if (words) words.textContent = n ? `▼ ${n} more` : ""
+      }
+      const boxes = new ResizeObserver(seen => seen.forEach(s => count(s.target)))
       const send = (act, value, again) => { model.sent = note(again, act, value) }
       root.addEventListener("click", e => {
         const t = e.target.closest("[data-nav], button[data-act]")
@@ -71,6 +82,7 @@ class Html(JSComponent):
         clearTimeout(waiting); waiting = setTimeout(() => changed(e), 60)
       })
       model.on("html", draw); draw()
+      model.on("remove", () => boxes.disconnect())
       return root
     }
     """
@@ -91,6 +103,9 @@ class Html(JSComponent):
             callback(str(value))
 
 
+# A box with `wide-table` scrolls sideways, and a veil lies at each edge behind which there is more: two that stay at
+# the edges of the box, covered by two that move with the table. With `tall` its header stays when it scrolls downwards.
+# A table with `stacked` becomes one card a row on a phone; each cell names its column in `data-head`.
 BASE_CSS = """
 :host { display: block; color: var(--ink); font: 14px/1.45 var(--font); }
 .html { width: 100%; font: 14px/1.45 var(--font); }
@@ -111,7 +126,8 @@ h1 { font-size: 20px; } h2 { font-size: 15px; } h3 { font-size: 13px; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
 .row { display: flex; gap: 10px; flex-wrap: wrap; align-items: center; }
 .good, .accepted { color: var(--good); } .watch, .notice { color: var(--watch); }
-.bad, .rejected { color: var(--bad); } .unknown, .provisional, .supplied, .stale, .notrun { color: var(--muted); }
+.bad, .rejected { color: var(--bad); }
+.unknown, .provisional, .supplied, .stale, .notrun, .pending { color: var(--muted); }
 .field { display: inline-flex; gap: 6px; align-items: center; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--muted); font-size: 12px; position: sticky; top: 0;
@@ -119,6 +135,22 @@ th { text-align: left; font-weight: 600; color: var(--muted); font-size: 12px; p
 th, td { padding: 5px 8px; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; }
 tr:hover td { background: color-mix(in srgb, var(--accent) 7%, transparent); }
+.wide-table { --veil: color-mix(in srgb, var(--ink) 26%, transparent); overflow: auto; background:
+  linear-gradient(90deg, var(--panel) 35%, transparent) left / 44px 100% no-repeat local,
+  linear-gradient(270deg, var(--panel) 35%, transparent) right / 44px 100% no-repeat local,
+  linear-gradient(90deg, var(--veil), transparent) left / 16px 100% no-repeat scroll,
+  linear-gradient(270deg, var(--veil), transparent) right / 16px 100% no-repeat scroll; }
+.wide-table:not(.tall) th { position: static; background: none; }
+@media (max-width: 700px) {
+  table.stacked, .stacked :is(tbody, tr, td) { display: block; min-width: 0 !important; }
+  .stacked :is(thead, tr.heads) { display: none; }
+  .stacked tr { padding: 8px 0; border-bottom: 1px solid var(--line); } .stacked tr:last-child { border-bottom: 0; }
+  .stacked td, .stacked td.n { display: flex; gap: 12px; justify-content: space-between; text-align: right;
+    white-space: normal; padding: 2px 4px; border: 0; overflow-wrap: anywhere; }
+  .stacked td:not([data-head]) { text-align: left; }
+  .stacked td[data-head]::before { content: attr(data-head); color: var(--muted); text-align: left; flex: none;
+    max-width: 45%; }
+}
 .empty { padding: 24px; text-align: center; color: var(--muted); }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 """

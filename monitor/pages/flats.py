@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import panel as pn
@@ -14,6 +14,7 @@ from monitor.collect import Snapshot
 from monitor.collect_gallery import sky_sheet
 from monitor.components.html import Html
 from monitor.components.pictures import PictureHtml
+from monitor.compute import standing
 from monitor.compute_gallery import SKY_CAUSES, Item, flat_causes, flat_item, flat_rows, night_range, sky_item
 from monitor.pages.flats_markup import GALLERY_CSS, STRETCHES, Choices, controls_html, gallery_html
 from monitor.pages.flats_pictures import SIDE, address, cached, picture_id
@@ -128,7 +129,9 @@ class Flats:
             )
             return [sky_item(r, snapshot.profile) for r in sheet.rows], sheet.shown, sheet.total
         rows = flat_rows(snapshot, band=c.band, verdict=c.verdict, cause=c.cause, first=first, last=last)
-        return [flat_item(r, snapshot.profile) for r in rows[start : start + SHEET]], len(rows), len(snapshot.flats)
+        items = [flat_item(r, snapshot.profile) for r in rows[start : start + SHEET]]
+        items = [replace(i, status=standing(snapshot, i.status)[0]) for i in items]
+        return items, len(rows), len(snapshot.flats)
 
     def _href(self, item: Item) -> str:
         target = View(page="night", night=item.night, band=item.band, image="ratio")

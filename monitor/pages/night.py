@@ -14,6 +14,7 @@ from monitor.address import View
 from monitor.collect import Collector, Snapshot
 from monitor.collect_night import NightRows, night_files, night_rows
 from monitor.components.html import Html
+from monitor.compute import absent
 from monitor.compute_night import KINDS, Layer, LayerStore, bin_window, layers, limits_of, window_of
 from monitor.pages.night_controls import HEAD_CSS, STRETCH_CSS, band_key, head_html, stretch_html
 from monitor.pages.night_pixel import PixelPart
@@ -243,7 +244,7 @@ class Night:
         band = view.band if view.band in snapshot.bands else _first_band(snapshot, night)
         reads = snapshot.profile.reads
         read = view.read if view.read in reads else snapshot.profile.responsivity.read
-        self._key = (night, band, read, snapshot.revision)
+        self._key = (night, band, read, snapshot.state)
         rows = night_rows(snapshot, night, band)
         self._layers = self._load(snapshot, *self._key[:3], rows)
         self._image = view.image if view.image in KINDS else _first_image(self._layers)
@@ -265,9 +266,10 @@ class Night:
     ) -> dict[str, Layer]:
         def make() -> dict[str, Layer]:
             known = rows or night_rows(snapshot, night, band)
-            return layers(night_files(self._session.collector, known, night, band, read))
+            waiting = {k: absent(snapshot, night, band, t) for k, t in (("dark", "dark"), ("flat", "twilight"))}
+            return layers(night_files(self._session.collector, known, night, band, read, waiting))
 
-        return self._store.get((night, band, read, snapshot.revision), make)
+        return self._store.get((night, band, read, snapshot.state), make)
 
     def _draw_scales(self) -> None:
         done = {}
@@ -340,10 +342,11 @@ class Night:
         found = self._session.collector.cells(night, band, product)
         cells.html = str(cells_html(found, product, products, profile, view.region))
         base = profile.responsivity.read
-        flat.html = str(checks_html("flat", f"Flat of {band}", rows.flat, profile, base, "no twilight flat was taken"))
+        why = absent(snapshot, night, band, "twilight")
+        flat.html = str(checks_html("flat", f"Flat of {band}", rows.flat, snapshot, base, why))
+        why = absent(snapshot, night, band, "dark")
         dark.html = "".join(
-            checks_html("dark", f"Dark of {band}, {r}", row, profile, r, "no dark was taken")
-            for r, row in rows.darks.items()
+            checks_html("dark", f"Dark of {band}, {r}", row, snapshot, r, why) for r, row in rows.darks.items()
         )
         used.html = str(used_html(snapshot, rows, night, band) + diagnosis_html(rows.flat))
 

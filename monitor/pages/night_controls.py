@@ -9,7 +9,7 @@ from calib.regions import grid_edges
 from monitor.collect import Snapshot
 from monitor.collect_night import NightRows
 from monitor.components.html import Safe, join
-from monitor.compute import cause_words
+from monitor.compute import absent, cause_words, standing
 from monitor.compute_night import KINDS, Layer
 from monitor.pages.night_tables import number
 from monitor.palette import STATES
@@ -78,7 +78,7 @@ def head_html(
         _true(blinking),
         "Stop blinking" if blinking else "Blink",
         blink_words,
-        _verdicts(rows),
+        _verdicts(snapshot, rows, band),
     )
 
 
@@ -86,18 +86,23 @@ def _true(on: bool) -> str:
     return "true" if on else "false"
 
 
-def _verdicts(rows: NightRows) -> Safe:
+def _verdicts(snapshot: Snapshot, rows: NightRows, band: str) -> Safe:
     parts = []
     for what, row in (("flat", rows.flat), *((f"dark {r}", d) for r, d in rows.darks.items())):
         if row is None:
-            parts.append(Safe('<span class="unknown">{}: ? none taken</span>').format(what))
+            name, why = absent(snapshot, rows.night, band, "twilight" if what == "flat" else "dark")
+            word = "none taken" if name == "unknown" else STATES[name].word
+            parts.append(
+                Safe('<span class="{}" title="{}">{}: {} {}</span>').format(name, why, what, STATES[name].sign, word)
+            )
             continue
-        state = STATES[row["status"] if row["status"] in STATES else "unknown"]
+        name, unsettled = standing(snapshot, row["status"])
+        state = STATES[name]
         words, detail = cause_words(row["cause"])
         extra = " ▲ canonical overtaken" if what == "flat" and row.get("overtaken") else ""
         parts.append(
             Safe('<span class="{}" title="{}">{}: {} {}{}{}</span>').format(
-                row["status"], detail, what, state.sign, state.word, f", {words}" if words else "", extra
+                name, unsettled or detail, what, state.sign, state.word, f", {words}" if words else "", extra
             )
         )
     return join(parts)

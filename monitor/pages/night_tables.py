@@ -13,7 +13,7 @@ from monitor.address import View, search
 from monitor.collect import Row, Snapshot
 from monitor.collect_night import NightRows
 from monitor.components.html import Safe, join
-from monitor.compute import cause_words, drift_state, signed
+from monitor.compute import cause_words, drift_state, signed, standing
 from monitor.palette import STATES
 
 __all__ = ["TABLES_CSS", "cells_html", "checks_html", "diagnosis_html", "number", "used_html"]
@@ -144,13 +144,16 @@ def _column(name: str) -> str:
     return "n_frames" if name == "frames" else name
 
 
-def checks_html(subject: str, title: str, row: Row | None, profile: Profile, read: str, reason: str) -> Safe:
-    """Return the checks of a dark or flat against their limits."""
+def checks_html(subject: str, title: str, row: Row | None, snapshot: Snapshot, read: str, why: tuple[str, str]) -> Safe:
+    """Return the checks of a dark or flat against their limits, or the state and words of why there is none."""
     if row is None:
-        return Safe('<section class="card checks"><h2>{}</h2><div class="empty">? no data: {}</div></section>').format(
-            title, reason
+        state, words = STATES[why[0]], why[1]
+        return Safe('<section class="card checks"><h2>{}</h2><div class="empty">{} {}: {}</div></section>').format(
+            title, state.sign, state.word, words
         )
-    state = STATES[row["status"] if row["status"] in STATES else "unknown"]
+    profile = snapshot.profile
+    name, unsettled = standing(snapshot, row["status"])
+    state = STATES[name]
     lines = []
     compared = isinstance(row.get("standard"), list) and bool(row["standard"])
     for c in _results(subject, row, profile, read):
@@ -185,7 +188,7 @@ def checks_html(subject: str, title: str, row: Row | None, profile: Profile, rea
     older = Safe(
         '<p class="muted small">▲ The limits shown are today’s; the verdict was made with an earlier profile.</p>'
     )
-    words, _ = cause_words(row["cause"])
+    words = unsettled or cause_words(row["cause"])[0]
     by_hand = Safe(' <span class="muted">· by decision</span>') if row["override"] else ""
     return Safe(
         '<section class="card checks"><h2>{} <span class="{}">{} {}</span>{}</h2>{}<div class="scroll"><table>'
@@ -193,7 +196,7 @@ def checks_html(subject: str, title: str, row: Row | None, profile: Profile, rea
         "<tbody>{}</tbody></table></div>{}</section>"
     ).format(
         title,
-        row["status"],
+        state.name,
         state.sign,
         state.word,
         by_hand,

@@ -13,7 +13,7 @@ from bokeh.models import Range1d
 from monitor.address import View, search
 from monitor.collect import Snapshot
 from monitor.components.html import Html, Safe, join
-from monitor.compute import BandHealth, band_health, cause_words, ratio_percent
+from monitor.compute import BandHealth, absent, band_health, cause_words, ratio_percent, standing
 from monitor.palette import STATES
 from monitor.plots.base import night_time
 from monitor.plots.deviations import DeviationPlot
@@ -137,10 +137,13 @@ class Review:
             row = snapshot.flat(night, band)
             target = search(View(page="night", night=night, band=band))
             if row is None:
-                cells.append(Safe('<div class="map none"><div class="hole">no flat</div><b>{}</b></div>').format(band))
+                state = STATES[absent(snapshot, night, band, "twilight")[0]]
+                words = "no flat" if state.name == "unknown" else f"flat {state.word}"
+                hole = Safe('<div class="map none"><div class="hole">{}</div><b>{}</b></div>')
+                cells.append(hole.format(words, band))
                 continue
             found = ratio_percent(self._session.collector, row)
-            state = STATES[row["status"] if row["status"] in STATES else "unknown"]
+            state = STATES[standing(snapshot, row["status"])[0]]
             picture: Safe | str
             if found is None:
                 picture = Safe('<div class="hole">nothing to compare with yet</div>')
@@ -166,9 +169,10 @@ class Review:
         blocks = blocks[blocks["read"] == read]
         head = Safe('<h2>Sky offsets <span class="muted">{} of every scan, block by block</span></h2>').format(read)
         if blocks.empty:
-            return Safe('<section class="card">{}<div class="empty">No scan in this night.</div></section>').format(
-                head
-            )
+            states = [absent(snapshot, night, b, "scan") for b in snapshot.bands]
+            state, words = next((s for s in states if s[0] != "unknown"), ("", "No scan in this night."))
+            sign = f"{STATES[state].sign} {STATES[state].word}: " if state else ""
+            return Safe('<section class="card">{}<div class="empty">{}{}</div></section>').format(head, sign, words)
         rows = []
         order = {b: k for k, b in enumerate(snapshot.bands)}
         groups = sorted(
@@ -269,12 +273,15 @@ def _alerts_html(snapshot: Snapshot, night: str) -> Safe:
             )
         )
     body = (
-        Safe('<ul data-scroll="alerts" tabindex="0" aria-label="open alerts">{}</ul>').format(join(rows))
+        Safe('<ul data-scroll="alerts" data-more="more" tabindex="0" aria-label="open alerts">{}</ul>').format(
+            join(rows)
+        )
         if rows
         else Safe('<div class="empty">✓ No open alert.</div>')
     )
-    return Safe('<section class="card alerts"><h2>Open alerts <span class="muted">{}</span></h2>{}</section>').format(
-        len(rows) or "", body
+    more = Safe('<p class="more muted" aria-hidden="true"></p>') if len(rows) > 1 else ""
+    return Safe('<section class="card alerts"><h2>Open alerts <span class="muted">{}</span></h2>{}{}</section>').format(
+        len(rows) or "", body, more
     )
 
 
@@ -335,6 +342,7 @@ ul { list-style: none; margin: 8px 0 0; padding: 0; overflow: auto; flex: 1; }
 li { display: flex; gap: 8px; padding: 7px 0; border-bottom: 1px solid var(--line); font-size: 13px; }
 li a { color: var(--ink); } li .muted { font-size: 12px; }
 .sign { font-weight: 700; }
+.more { margin: 6px 0 0; font-size: 12px; } .more:empty { display: none; }
 @media (max-width: 700px) { .alerts { height: auto; max-height: 420px; } }
 """
 

@@ -85,7 +85,11 @@ class Scans:
         collector = self._session.collector
         darks, canonicals = bands_with_masters(collector, snapshot, night)
         return missing_scans(
-            raw_scans(collector, night), {(r["band"], int(r["scan"])) for r in rows}, darks, canonicals
+            raw_scans(collector, night),
+            {(r["band"], int(r["scan"])) for r in rows},
+            darks,
+            canonicals,
+            at_work=bool(snapshot.activity.since),
         )
 
     def _head(
@@ -116,8 +120,11 @@ class Scans:
         nights = sorted(set(snapshot.scans["night"]))
         near = [n for n in nights if n < night][-1:] + [n for n in nights if n > night][:1]
         links = [Safe('<a data-nav href="{}">{}</a>').format(search(View(page="scans", night=n)), n) for n in near]
+        waits = next((m.state for m in lost if m.state == "pending"), "")
         why = (
-            "Scans were taken, but none of them is calibrated; the table below says why."
+            "Scans were taken; the run at work has yet to come to them."
+            if waits
+            else "Scans were taken, but none of them is calibrated; the table below says why."
             if lost
             else "No scan was taken in this night, as far as the files in the archive tell."
         )
@@ -125,7 +132,7 @@ class Scans:
             '<section class="card none"><h1>Scans of {}</h1><p>{} {}</p><p class="muted">{}</p></section>'
         ).format(
             night,
-            mark("notrun" if lost else "unknown", "not calibrated" if lost else "no scans"),
+            mark(waits) if waits else mark("notrun" if lost else "unknown", "not calibrated" if lost else "no scans"),
             why,
             Safe("Nearest nights with scans: {}").format(join(links, " · ")) if links else "No night has any scan.",
         )

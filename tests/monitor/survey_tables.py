@@ -27,6 +27,9 @@ class StillCollector:
     def revision(self) -> int:
         return self._snapshot.revision
 
+    def changed(self, known: Snapshot) -> bool:
+        return known is not self._snapshot
+
     def rows(self, _: Any) -> list[dict[str, Any]]:
         return []
 

@@ -20,6 +20,7 @@ from monitor.pages.night_controls import band_key, place_words
 from monitor.pages.night_tables import cells_html, checks_html, number, signed_or_dash
 
 NIGHT, BAND, READ = "1999-05-04", "J", "R2-R1"
+ABSENT = {"dark": ("unknown", ""), "flat": ("unknown", "")}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def collector(four_nights: Night) -> Collector:
 @pytest.fixture
 def found(collector: Collector) -> dict[str, Layer]:
     rows = night_rows(collector.snapshot(), NIGHT, BAND)
-    return layers(night_files(collector, rows, NIGHT, BAND, READ))
+    return layers(night_files(collector, rows, NIGHT, BAND, READ, ABSENT))
 
 
 def layer_of(values: object, kind: str = "dark", **parts: object) -> Layer:
@@ -79,7 +80,7 @@ def test_what_is_missing_says_why() -> None:
 
 def test_a_night_without_flat_says_so(collector: Collector) -> None:
     rows = night_rows(collector.snapshot(), "1999-06-30", BAND)
-    made = layers(night_files(collector, rows, "1999-06-30", BAND, READ))
+    made = layers(night_files(collector, rows, "1999-06-30", BAND, READ, ABSENT))
     assert all(layer.value is None for layer in made.values())
     assert "no twilight flat" in made["ratio"].reason
     assert "no dark" in made["dark"].reason
@@ -266,7 +267,7 @@ def test_a_check_that_was_not_compared_is_not_failed(collector: Collector) -> No
     snapshot = collector.snapshot()
     row = dict(snapshot.flat(NIGHT, BAND) or {})
     row |= {"standard": None, "gradient": None, "range": None, "cause": "<b>x</b>"}
-    text = str(checks_html("flat", "Flat", row, snapshot.profile, READ, ""))
+    text = str(checks_html("flat", "Flat", row, snapshot, READ, ("unknown", "")))
     assert "not compared" in text
     assert "not measurable" in text
     assert "<b>x</b>" not in text
