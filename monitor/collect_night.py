@@ -31,6 +31,8 @@ class NightFiles:
         Product → why it is not there, in words.
     notes : dict
         Product → what must be said about it: ``supplied``, ``rejected``, ``provisional``, …
+    gain_e_per_dn : float
+        Of the band, by the profile.
     """
 
     night: str
@@ -44,6 +46,7 @@ class NightFiles:
     standard: tuple[Images, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    gain_e_per_dn: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class NightRows:
     Attributes
     ----------
     night : str
+    gain_e_per_dn : float
+        Of the band, by the profile.
     flat : dict or None
     darks : dict
         Read → row; None where there is none.
@@ -61,6 +66,7 @@ class NightRows:
     """
 
     night: str
+    gain_e_per_dn: float
     flat: Row | None
     darks: dict[str, Row | None]
     verdicts: dict[str, dict[str, str]]
@@ -73,6 +79,7 @@ def night_rows(snapshot: Snapshot, night: str, band: str) -> NightRows:
     verdicts |= {f"dark {r}": darks[(darks["band"] == band) & (darks["read"] == r)] for r in snapshot.profile.reads}
     return NightRows(
         night,
+        snapshot.profile.detector.gain_e_per_dn[band],
         snapshot.flat(night, band),
         {r: snapshot.dark(night, band, r) for r in snapshot.profile.reads},
         {name: dict(zip(t["night"], t["status"], strict=True)) for name, t in verdicts.items()},
@@ -155,7 +162,18 @@ def night_files(
         flat_reference = load(reference_path(band, flat_row["period"] or "", "responsivity"), "SCI", "ERR", "DQ")
     standard, missing["standard"] = _standard(load, flat_row)
     return NightFiles(
-        night, band, read, dark, flat, canonical, dark_reference, flat_reference, standard, missing, notes
+        night,
+        band,
+        read,
+        dark,
+        flat,
+        canonical,
+        dark_reference,
+        flat_reference,
+        standard,
+        missing,
+        notes,
+        rows.gain_e_per_dn,
     )
 
 

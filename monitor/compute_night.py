@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -60,8 +60,8 @@ KINDS: dict[str, Kind] = {
     for k in (
         Kind("dark", "Dark", "DN", 1, "sequential", "dark", 0, "clipped mean of the night's dark frames", "dark"),
         Kind("dark-reference", "Dark − reference", "DN", 1, "diverging", "dark-reference", 0,
-             "tonight's dark minus the long-term canonical dark of the hardware period", "dark"),
-        Kind("noise", "Noise", "DN", 2, "sequential", "noise", 0, "scatter over the dark frames", "dark"),
+             "tonight's dark minus the long-term canonical dark of the hardware period, the level removed", "dark"),
+        Kind("noise", "Noise", "e⁻", 1, "sequential", "noise", 0, "scatter over the dark frames", "dark"),
         Kind("flags", "Flags", "", 0, "flags", "flags", 0, "mask of the dark and of the responsivity together", "any"),
         Kind("responsivity", "Responsivity", "", 4, "sequential", "responsivity", 0,
              "slope of each pixel against the illumination, median 1", "flat"),
@@ -97,6 +97,10 @@ class Layer:
         Why there is no image.
     note : str
         ``supplied``, ``rejected``, ``provisional``, ``overtaken`` or empty.
+    level : float or None
+        What was taken from every pixel so that the structure is seen, in the unit of its kind.
+    remark : str
+        What else must be known to read the numbers.
     """
 
     kind: Kind
@@ -105,6 +109,8 @@ class Layer:
     flags: NDArray[np.uint8] | None = None
     reason: str = ""
     note: str = ""
+    level: float | None = None
+    remark: str = ""
 
     @cached_property
     def sample(self) -> F4:
@@ -147,12 +153,14 @@ def layers(files: NightFiles) -> dict[str, Layer]:
                 made[name] = Layer(kind, reason="unknown: every value is missing", note=note)
             else:
                 made[name] = Layer(kind, _f4(value), None if sigma is None else _f4(sigma), _u1(mask), "", note)
+        elif isinstance(found, Layer):
+            made[name] = replace(found, note=note)
         else:
             made[name] = Layer(kind, reason=found or files.missing.get(kind.source, "no data"), note=note)
     return made
 
 
-Found = tuple[Any, Any, Any] | str | None
+Found = tuple[Any, Any, Any] | Layer | str | None
 
 
 def _dark(f: NightFiles) -> Found:
@@ -167,7 +175,10 @@ def _noise(f: NightFiles) -> Found:
         return "unknown: the dark was supplied without its scatter"
     # The scatter of n frames is known to 1/√(2(n − 1)).
     sigma = None if count is None else noise / np.sqrt(2.0 * np.maximum(count.astype(np.float32) - 1, 1))
-    return noise, sigma, f.dark.get("DQ")
+    mask, gain = _u1(f.dark.get("DQ")), np.float32(f.gain_e_per_dn)
+    usual = float(np.nanmedian(noise if mask is None else np.where(usable(mask), noise, np.nan)))
+    remark = f"median {usual * f.gain_e_per_dn:.1f} e⁻ = {usual:.2f} DN at {f.gain_e_per_dn:g} e⁻/DN"
+    return Layer(KINDS["noise"], _f4(noise * gain), None if sigma is None else _f4(sigma * gain), mask, remark=remark)
 
 
 def _dark_reference(f: NightFiles) -> Found:
@@ -175,8 +186,21 @@ def _dark_reference(f: NightFiles) -> Found:
         return f.missing.get("dark") if f.dark is None else "a supplied dark has no reference"
     if f.dark_reference is None:
         return f.missing["dark_reference"]
-    mask = f.dark["DQ"]
-    return f.dark["SCI"] - f.dark_reference["SCI"], np.hypot(f.dark["ERR"], f.dark_reference["ERR"]), mask
+    mask, difference = _u1(f.dark["DQ"]), _f4(f.dark["SCI"] - f.dark_reference["SCI"])
+    assert mask is not None
+    good = usable(mask) & np.isfinite(difference)
+    if not good.any():
+        return "unknown: every value is missing"
+    # A level that moved as a whole would hide whatever changed beside it.
+    level = float(np.median(difference[good]))
+    return Layer(
+        KINDS["dark-reference"],
+        difference - np.float32(level),
+        _f4(np.hypot(f.dark["ERR"], f.dark_reference["ERR"])),
+        mask,
+        level=level,
+        remark=f"level of {level:+.1f} DN removed".replace("-", "−"),
+    )
 
 
 def _flags(f: NightFiles) -> Found:

@@ -297,6 +297,7 @@ class Night:
         of = f"{band} {read}" if kind.source == "dark" else band
         title = f"{kind.title}{f' / {kind.unit}' if kind.unit else ''} · {of} · {night}"
         title += f" · {layer.note}" if layer.note else ""
+        title += f"\n{layer.remark}" if layer.remark else ""
         self._big.show(layer, binned, window, (*self._key, self._image, window), self._mappers[kind.group], title)
 
     def _draw_stretch(self) -> None:

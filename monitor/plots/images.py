@@ -25,6 +25,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from calib.flags import FLAGS
+from monitor.compute import signed
 from monitor.compute_night import Binned, Kind, Layer, Window
 from monitor.palette import STATES, Theme
 from monitor.plots.base import style
@@ -230,8 +231,11 @@ class SmallImage:
         unit = f" / {layer.kind.unit}" if layer.kind.unit else ""
         # The word stands over the large image and in the line of verdicts.
         note = f" {_SIGNS.get(layer.note, '▲')}" if layer.note else ""
+        title = f"{layer.kind.title}{unit}"
+        if layer.level is not None:
+            title = f"Dark − ref., level {signed(layer.level)}{unit.replace(' /', '')}"
         self.figure.title.update(
-            text=f"{'▸ ' if chosen else ''}{layer.kind.title}{unit}{note}",
+            text=f"{'▸ ' if chosen else ''}{title}{note}",
             text_color=self._colours.accent if chosen else self._colours.ink,
         )
         self.figure.outline_line_color = self._colours.accent if chosen else self._colours.line

@@ -59,14 +59,35 @@ def test_the_ratio_is_the_flat_over_the_mean_of_its_standard(collector: Collecto
     assert np.median(np.abs((ratio - expected)[seen])) < 0.01
 
 
-def test_dark_minus_reference_keeps_its_sign() -> None:
+def test_dark_minus_reference_shows_what_moved_beside_the_level() -> None:
     one = {"SCI": np.full((4, 4), 105.0), "ERR": np.full((4, 4), 3.0), "DQ": np.zeros((4, 4), np.int16)}
+    one["SCI"][0, 0], one["SCI"][3, 3] = 107.0, 101.0
     reference = {**one, "SCI": np.full((4, 4), 100.0), "ERR": np.full((4, 4), 4.0)}
     layer = layers(NightFiles("n", "J", "R1", dark=one, dark_reference=reference))["dark-reference"]
     assert layer.value is not None
     assert layer.sigma is not None
-    np.testing.assert_allclose(layer.value, 5.0)
+    assert (layer.level, layer.remark) == (5.0, "level of +5.0 DN removed")
+    assert (layer.value[0, 0], layer.value[1, 1], layer.value[3, 3]) == (2.0, 0.0, -4.0)
     np.testing.assert_allclose(layer.sigma, 5.0)
+
+
+def test_the_level_is_that_of_usable_pixels() -> None:
+    one = {"SCI": np.full((4, 4), 90.0), "ERR": np.ones((4, 4)), "DQ": np.full((4, 4), flag("DEAD"))}
+    reference = {**one, "SCI": np.full((4, 4), 100.0)}
+    assert layers(NightFiles("n", "J", "R1", dark=one, dark_reference=reference))["dark-reference"].value is None
+    one["DQ"][2:] = 0
+    one["SCI"][2:] = 98.5
+    assert layers(NightFiles("n", "J", "R1", dark=one, dark_reference=reference))["dark-reference"].level == -1.5
+
+
+def test_noise_is_in_electrons_here_as_elsewhere(collector: Collector, found: dict[str, Layer]) -> None:
+    snapshot = collector.snapshot()
+    row = snapshot.dark(NIGHT, BAND, READ)
+    assert row is not None
+    gain = snapshot.profile.detector.gain_e_per_dn[BAND]
+    assert found["noise"].kind.unit == "e⁻"
+    assert np.median(found["noise"].sample) == pytest.approx(row["noise_dn"] * gain, rel=0.02)
+    assert f"at {gain:g} e⁻/DN" in found["noise"].remark
 
 
 def test_what_is_missing_says_why() -> None:
