@@ -104,7 +104,7 @@ class Html(JSComponent):
 
 
 # A box with `wide-table` scrolls sideways, and a veil lies at each edge behind which there is more: two that stay at
-# the edges of the box, covered by two that move with the table. With `tall` its header stays when it scrolls downwards.
+# the edges of the box, covered by two that move with the table.
 # A table with `stacked` becomes one card a row on a phone; each cell names its column in `data-head`.
 BASE_CSS = """
 :host { display: block; color: var(--ink); font: 14px/1.45 var(--font); }
@@ -140,14 +140,14 @@ tr:hover td { background: color-mix(in srgb, var(--accent) 7%, transparent); }
   linear-gradient(270deg, var(--panel) 35%, transparent) right / 44px 100% no-repeat local,
   linear-gradient(90deg, var(--veil), transparent) left / 16px 100% no-repeat scroll,
   linear-gradient(270deg, var(--veil), transparent) right / 16px 100% no-repeat scroll; }
-.wide-table:not(.tall) th { position: static; background: none; }
+.wide-table th { position: static; background: none; }
 @media (max-width: 700px) {
   table.stacked, .stacked :is(tbody, tr, td) { display: block; min-width: 0 !important; }
   .stacked :is(thead, tr.heads) { display: none; }
   .stacked tr { padding: 8px 0; border-bottom: 1px solid var(--line); } .stacked tr:last-child { border-bottom: 0; }
   .stacked td, .stacked td.n { display: flex; gap: 12px; justify-content: space-between; text-align: right;
     white-space: normal; padding: 2px 4px; border: 0; overflow-wrap: anywhere; }
-  .stacked td:not([data-head]) { text-align: left; }
+  .stacked td:not([data-head]) { text-align: left; } .stacked td.none { display: none; }
   .stacked td[data-head]::before { content: attr(data-head); color: var(--muted); text-align: left; flex: none;
     max-width: 45%; }
 }

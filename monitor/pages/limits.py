@@ -10,6 +10,7 @@ from calib.profile import DriftLimits, Profile
 from monitor.address import View
 from monitor.collect import Snapshot
 from monitor.components.html import Html, Safe, join
+from monitor.components.tables import NOTHING, Cell, Column, table_html
 from monitor.session import Session
 
 __all__ = ["build", "overrides"]
@@ -50,33 +51,32 @@ def overrides(profile: Profile, check: Check) -> list[tuple[str, float]]:
     return [(name, table[name]) for name in (*profile.bands, *profile.reads) if name in table]
 
 
+_SUBJECT = (
+    Column("check", "name", lead=True),
+    Column("what is measured"),
+    Column("passes", "n nowrap"),
+    Column("own limit of a band or read", "nowrap"),
+    Column("cause named when it fails"),
+)
+_DRIFT = (
+    Column("what", "name", lead=True),
+    Column("what is measured"),
+    Column("watch from", "n nowrap"),
+    Column("drift from", "n nowrap"),
+)
+
+
 def _subject(profile: Profile, subject: str) -> Safe:
-    lines = []
+    rows = []
     for c in CHECKS:
         if c.subject != subject:
             continue
         sign = "≥" if c.bound == "min" else "≤"
-        own = ", ".join(f"{name}: {sign} {_plain(v)}" for name, v in overrides(profile, c))
-        lines.append(
-            Safe(
-                '<tr><td class="name">{}</td><td>{}</td><td class="n nowrap">{} {}</td><td class="nowrap">{}</td>'
-                '<td class="nowrap">{}</td><td>{}</td></tr>'
-            ).format(
-                c.name.replace("_", " "),
-                c.meaning,
-                sign,
-                _plain(profile.limits[subject][c.name][c.bound]),
-                c.unit or "—",
-                own or "—",
-                c.cause,
-            )
-        )
-    return _card(
-        SUBJECTS[subject],
-        "a verdict is the outcome of all of them",
-        ("check", "what is measured", "passes", "unit", "own limit of a band or read", "cause named when it fails"),
-        lines,
-    )
+        unit = f" {c.unit}" if c.unit else ""
+        own = ", ".join(f"{name}: {sign} {_plain(v)}{unit}" for name, v in overrides(profile, c))
+        passes = f"{sign} {_plain(profile.limits[subject][c.name][c.bound])}{unit}"
+        rows.append((c.name.replace("_", " "), c.meaning, passes, own or NOTHING, c.cause))
+    return _card(SUBJECTS[subject], "a verdict is the outcome of all of them", _SUBJECT, rows)
 
 
 def _drift(profile: Profile) -> Safe:
@@ -87,39 +87,26 @@ def _drift(profile: Profile) -> Safe:
         ("noise", "%", d.noise_percent),
         ("gain", "%", d.gain_percent),
     ]
-    lines: list[Safe] = [
-        Safe(
-            '<tr><td class="name">{}</td><td>deviation from the reference</td><td class="n nowrap watch">▲ {} {}</td>'
-            '<td class="n nowrap bad">✕ {} {}</td></tr>'
-        ).format(name, _plain(limits.watch), unit, _plain(limits.drift), unit)
+    rows: list[tuple[Any, ...]] = [
+        (
+            name,
+            "deviation from the reference",
+            Cell(f"▲ {_plain(limits.watch)} {unit}", "watch"),
+            Cell(f"✕ {_plain(limits.drift)} {unit}", "bad"),
+        )
         for name, unit, limits in kinds
     ]
-    lines += [
-        Safe(
-            '<tr><td class="name">dark {}, jump</td><td>change of the level since the dark before: alert, and a '
-            'hardware period is proposed</td><td class="n">—</td><td class="n nowrap bad">✕ {} DN</td></tr>'
-        ).format(r, _plain(profile.dark.level_jump_dn[r]))
+    meaning = "change of the level since the dark before: alert, and a hardware period is proposed"
+    rows += [
+        (f"dark {r}, jump", meaning, NOTHING, Cell(f"✕ {_plain(profile.dark.level_jump_dn[r])} DN", "bad"))
         for r in profile.reads
     ]
-    return _card(
-        "Drift",
-        f"each state also needs a significance of {_plain(d.significance)} σ",
-        ("what", "what is measured", "watch from", "drift from"),
-        lines,
-    )
+    return _card("Drift", f"each state also needs a significance of {_plain(d.significance)} σ", _DRIFT, rows)
 
 
-def _card(title: str, note: str, heads: Iterable[str], lines: list[Safe]) -> Safe:
-    numbers = {"passes", "watch from", "drift from"}
-    return Safe(
-        '<section class="card"><h2>{} <span class="muted">{}</span></h2><div class="wide" tabindex="0" '
-        'aria-label="limits: {}"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div></section>'
-    ).format(
-        title,
-        note,
-        title,
-        join(Safe('<th class="{}">{}</th>').format("n" if h in numbers else "", h) for h in heads),
-        join(lines),
+def _card(title: str, note: str, columns: tuple[Column, ...], rows: Iterable[tuple[Any, ...]]) -> Safe:
+    return Safe('<section class="card"><h2>{} <span class="muted">{}</span></h2>{}</section>').format(
+        title, note, table_html(f"limits: {title}", columns, (("", r) for r in rows))
     )
 
 
@@ -130,8 +117,7 @@ def _plain(value: Any) -> str:
 CSS = """
 .tables { display: grid; grid-template-columns: minmax(0, 1fr); gap: 12px; margin-top: 12px; }
 .head p { margin: 8px 0 0; max-width: 900px; }
-.wide { overflow-x: auto; margin-top: 6px; }
-.wide table { min-width: 760px; table-layout: auto; }
+.wide-table { margin-top: 6px; } .wide-table table { min-width: 760px; }
 td { font-size: 13px; } .name { font-weight: 600; white-space: nowrap; } .nowrap { white-space: nowrap; }
 code { background: var(--ground); border-radius: 4px; padding: 1px 4px; }
 h2 .muted { font-weight: 400; font-size: 13px; }

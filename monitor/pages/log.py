@@ -187,8 +187,9 @@ def _table(book: Book, found: Found, view: View, status: str, snapshot: Snapshot
             )
         )
     return Safe(
-        '<div class="wide" tabindex="0" aria-label="{}" data-scroll="log-{}"><table><thead><tr>{}</tr></thead>'
-        "<tbody>{}</tbody></table></div>"
+        '<div class="wide wide-table" tabindex="0" role="group" aria-label="{}" data-scroll="log-{}">'
+        "<table><thead><tr>{}</tr></thead>'
+        "<table><thead><tr>{}</tr></thead>"
     ).format(book.title, book.name, join(heads), join(lines))
 
 
@@ -228,7 +229,7 @@ def _cell(book: Book, name: str, row: Row) -> Any:
 CSS = """
 .tabs { gap: 6px; } .bar { margin: 10px 0; } .grow { flex: 1; }
 .wide { overflow: auto; max-height: calc(100vh - 210px); min-height: 200px; }
-.wide table { min-width: max-content; }
+.wide table { min-width: max-content; } .wide th { position: sticky; background: var(--panel); }
 td { font-size: 13px; max-width: 520px; overflow-wrap: anywhere; }
 .path { min-width: 260px; } .reason, .text, .notes, .began, .summary { min-width: 200px; }
 .nowrap { white-space: nowrap; }

@@ -9,10 +9,11 @@ SCANS_CSS = """
 .head { display: flex; gap: 8px 16px; align-items: center; flex-wrap: wrap; }
 .grow { flex: 1; }
 .none p { margin: 8px 0 0; }
-.wide { overflow: auto; max-height: 480px; }
+.wide-table { max-height: 480px; } .wide-table th { position: sticky; background: var(--panel); z-index: 1; }
+.short { display: none; } .again > * { visibility: hidden; }
 .nowrap { white-space: nowrap; } td { font-size: 13px; }
 tr.first td { border-top: 2px solid var(--line); } tbody tr.first:first-child td { border-top: 0; }
-.wide table { min-width: 1120px; }
+.wide-table table { min-width: 1120px; }
 .cause { min-width: 180px; max-width: 420px; }
 .path { overflow-wrap: anywhere; color: var(--muted); }
 .lines { display: grid; gap: 8px 20px; margin-top: 10px;
@@ -46,4 +47,8 @@ tr.first td { border-top: 2px solid var(--line); } tbody tr.first:first-child td
 .key i.no { border-color: var(--bad); border-style: dashed; color: var(--bad); }
 .key i.subst { background: repeating-linear-gradient(45deg, transparent 0 3px,
   color-mix(in srgb, var(--bad) 55%, transparent) 3px 5px); }
+td a:not(:hover) { text-decoration: underline; text-decoration-color: color-mix(in srgb, currentColor 45%, transparent);
+  text-underline-offset: 2px; }
+@media (max-width: 700px) { .short { display: inline; } .again > * { visibility: visible; }
+  .wide, .stacked td.head { display: none; } .wide-table { max-height: none; } .tiles { flex-wrap: wrap; } }
 """

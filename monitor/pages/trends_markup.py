@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from monitor.components.html import Safe, join
+from monitor.components.tables import Column, table_html
 from monitor.compute import cause_words
 from monitor.compute_trends import Choice, region_words
 from monitor.palette import STATES
@@ -124,19 +126,24 @@ def night_html(night: str, parts: Mapping[str, pd.DataFrame], choice: Choice, hr
     """Return a table: each band's number in the night that is ringed, and how the window's nights scatter."""
     if not night:
         return Safe('<div class="card empty">No night in the archive yet.</div>')
-    head = Safe(
-        '<tr><th>band</th><th class="n">○ {}</th><th>verdict</th><th class="n">median</th><th class="n">scatter</th>'
-        '<th class="n">nights</th><th class="n">rejected</th></tr>'
-    ).format(night)
-    rows = join(_night_row(night, band, part, choice, href) for band, part in parts.items())
+    columns = (
+        Column("band", lead=True),
+        Column(f"○ {night}", "n"),
+        Column("verdict"),
+        Column("median", "n"),
+        Column("scatter", "n"),
+        Column("nights", "n"),
+        Column("rejected", "n"),
+    )
+    rows = (("", _night_row(night, band, part, choice, href)) for band, part in parts.items())
     return Safe(
-        '<section class="card tonight"><table>{}{}</table>'
+        '<section class="card tonight">{}'
         '<p class="muted">Median and robust scatter (1.48 × MAD) of the nights in the window that were not rejected'
         "{}.</p></section>"
-    ).format(head, rows, f", in {choice.unit}" if choice.unit else "")
+    ).format(table_html("each band's number", columns, rows), f", in {choice.unit}" if choice.unit else "")
 
 
-def _night_row(night: str, band: str, part: pd.DataFrame, choice: Choice, href: Callable[..., str]) -> Safe:
+def _night_row(night: str, band: str, part: pd.DataFrame, choice: Choice, href: Callable[..., str]) -> tuple[Any, ...]:
     part = part[part["value"].notna()]
     here = part[part["night"] == night]
     number, verdict = Safe("no data"), Safe('<span class="unknown">? no data</span>')
@@ -159,10 +166,15 @@ def _night_row(night: str, band: str, part: pd.DataFrame, choice: Choice, href: 
         middle = value_words(centre, scatter / 2, choice.unit, signed=signed).removesuffix(choice.unit).split(" ±")[0]
         spread = value_words(scatter, scatter / 2, choice.unit, signed=False).removesuffix(choice.unit).split(" ±")[0]
     bad = int((part["status"] == "rejected").sum())
-    return Safe(
-        '<tr><td><b>{}</b></td><td class="n">{}</td><td>{}</td><td class="n">{}</td><td class="n">{}</td>'
-        '<td class="n">{}</td><td class="n">{}</td></tr>'
-    ).format(band, number, verdict, middle, spread, len(part), bad if choice.subject else "–")
+    return (
+        Safe("<b>{}</b>").format(band),
+        number,
+        verdict,
+        middle,
+        spread,
+        len(part),
+        bad if choice.subject else "–",
+    )
 
 
 # Quotes keep commas apart, and a leading apostrophe keeps a spreadsheet from reading text as a formula.
@@ -206,7 +218,7 @@ select { max-width: min(420px, 78vw); } #series { max-width: min(340px, 78vw); }
 .w { background: color-mix(in srgb, var(--watch) 30%, transparent); }
 .d { background: color-mix(in srgb, var(--bad) 35%, transparent); }
 .tonight td.n, .tonight th { white-space: nowrap; }
-.tonight { margin-top: 10px; padding: 6px 10px; overflow-x: auto; } .tonight p { margin: 4px 8px 0; font-size: 12px; }
+.tonight { margin-top: 10px; padding: 6px 10px; } .tonight p { margin: 4px 8px 0; font-size: 12px; }
 .explore { margin-top: 12px; gap: 8px 14px; } .nights { line-height: 1.8; margin: 6px 0 0; }
 """
 

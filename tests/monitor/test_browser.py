@@ -317,3 +317,36 @@ def test_an_archive_that_comes_later(
     assert page.locator("#night").input_value() == faulty.date(4)
     root.with_name("away").rename(root)
     page.locator("#notice").wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("name", ["limits", "scans", "trends"])
+def test_tables_fit_a_phone(server: Served, faulty: Night, window: Open, name: str) -> None:
+    """Nothing lies out of sight to the right: rows are cards, and each number has its title."""
+    w = window(NARROW)
+    page = w.open(f"{server.url}?page={name}&night={faulty.date(4)}")
+    boxes = page.locator("#main .wide-table")
+    assert boxes.count() > 0
+    assert boxes.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1).length") == 0
+    titles = "all => all.every(e => getComputedStyle(e, '::before').content.length > 2)"
+    assert page.locator("#main .stacked td[data-head]:visible").evaluate_all(titles)
+
+
+def test_a_wide_table_shows_that_it_goes_on(server: Served, window: Open) -> None:
+    """Of a table that does not fit, a veil lies at the edge behind which there is more."""
+    w = window((900, 700))
+    page = w.open(f"{server.url}?page=scans")
+    box = page.locator("#main .wide-table").first
+    assert box.evaluate("e => e.scrollWidth > e.clientWidth")
+
+    def brightness(right: bool) -> float:
+        from io import BytesIO
+
+        from PIL import Image
+
+        picture = Image.open(BytesIO(box.screenshot())).convert("L")
+        x = picture.width - 3 if right else 2
+        return sum(picture.getpixel((x, y)) for y in range(60, picture.height - 20)) / (picture.height - 80)
+
+    assert brightness(right=False) - brightness(right=True) > 15
+    box.evaluate("e => e.scrollLeft = e.scrollWidth")
+    assert brightness(right=True) - brightness(right=False) > 15

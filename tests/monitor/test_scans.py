@@ -260,7 +260,9 @@ def test_scans_without_a_result_say_why() -> None:
     assert found["Ks", "1"].words == "not calibrated: no dark to calibrate it with"
     assert found["J", "2"].words == "refused: truncated"
     assert found["J", "2"].state == "rejected"
-    assert "not processed yet" in found["J", "3"].words
+    assert (found["J", "3"].state, found["J", "3"].words) == ("notrun", "not run: no run has come to it")
+    (waits,) = missing_scans(raw[4:5], [], {"J"}, {"J"}, at_work=True)
+    assert (waits.state, waits.words) == ("pending", "in work: the run at work has yet to come to it")
 
 
 def test_single_frames_without_scan_number_are_not_called_missing() -> None:
