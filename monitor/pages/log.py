@@ -188,8 +188,8 @@ def _table(book: Book, found: Found, view: View, status: str, snapshot: Snapshot
         )
     return Safe(
         '<div class="wide wide-table" tabindex="0" role="group" aria-label="{}" data-scroll="log-{}">'
-        "<table><thead><tr>{}</tr></thead>'
         "<table><thead><tr>{}</tr></thead>"
+        "<tbody>{}</tbody></table></div>"
     ).format(book.title, book.name, join(heads), join(lines))
 
 
