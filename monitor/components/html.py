@@ -112,6 +112,9 @@ BASE_CSS = """
 * { box-sizing: border-box; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
+/* Among other words a link is told by more than its colour. */
+:is(td, dd, p) a:not(:hover) { text-decoration: underline; text-underline-offset: 2px;
+  text-decoration-color: color-mix(in srgb, currentColor 45%, transparent); }
 :is(a, button, select, input, [tabindex]):focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 button, select, input[type=text], input[type=date], input[type=search], input[type=number] {
   font: inherit; color: var(--ink); background: var(--panel); border: 1px solid var(--line); border-radius: 6px;

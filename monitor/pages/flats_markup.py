@@ -224,8 +224,8 @@ def _checks(checks: Sequence[CheckResult]) -> Safe:
             )
         )
     return Safe(
-        '<table><tr><th></th><th>check</th><th class="n">value</th><th class="n">limit</th>'
-        "<th>against limit</th></tr>{}</table>"
+        '<table><tr><th><span class="sr">outcome</span></th><th>check</th><th class="n">value</th>'
+        '<th class="n">limit</th><th>against limit</th></tr>{}</table>'
     ).format(join(rows))
 
 
@@ -247,8 +247,10 @@ def _parts(parts: Sequence[Part], cause: str) -> Safe:
             ).format(p.words, size, f"{width:.0f}", sigma, share, p.where.replace("-", "−"))
         )
     return Safe(
-        '<div><h3>Parts of the deviation <span class="muted">largest first</span></h3><table><tr><th>part</th>'
-        '<th class="n">size</th><th></th><th class="n">significance</th><th class="n">share</th><th>where</th></tr>'
+        '<div tabindex="0" role="group" aria-label="parts of the deviation">'
+        '<h3>Parts of the deviation <span class="muted">largest first</span></h3><table><tr><th>part</th>'
+        '<th class="n">size</th><th><span class="sr">as a bar</span></th><th class="n">significance</th>'
+        '<th class="n">share</th><th>where</th></tr>'
         '{}</table><p class="muted">Share: of the large-scale variance of the ratio map.</p></div>'
     ).format(join(rows))
 

@@ -115,7 +115,7 @@ def _tabs(current: Book) -> Safe:
                 b.name, "true" if b is current else "false", b.title
             )
             for b in BOOKS.values()
-        )
+        ),
     )
 
 

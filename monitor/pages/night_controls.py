@@ -56,7 +56,7 @@ def head_html(
         for k in KINDS.values()
     )
     return Safe(
-        '<section class="card bar"><div class="row">'
+        '<section class="card bar"><h1 class="sr">Night {}, {}</h1><div class="row">'
         '<span class="field" role="group" aria-label="band"><span class="muted">band</span>{}</span>'
         '<span class="field" role="group" aria-label="read of the dark"><span class="muted">dark of</span>{}</span>'
         '<span class="field"><label class="muted" for="image">image</label><select id="image" data-act="image">{}'
@@ -69,6 +69,8 @@ def head_html(
         '<span class="muted" role="status">{}</span></span>'
         '</div><p class="verdicts">{}</p></section>'
     ).format(
+        rows.night,
+        band,
         bands,
         reads,
         options,

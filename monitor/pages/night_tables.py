@@ -317,7 +317,7 @@ h2 .muted { font-weight: 400; font-size: 13px; }
   font-size: 12px; color: var(--ink); white-space: nowrap; }
 .heat button[aria-pressed=true] { outline: 2px solid var(--accent); outline-offset: -2px; background: none; }
 .heat b { font-weight: 500; color: var(--ink); } .heat b.watch, .heat b.bad { font-weight: 800; }
-.heat.big button { min-height: 46px; } .heat.big small { display: block; color: var(--muted); font-size: 11px; }
+.heat.big button { min-height: 46px; } .heat.big small { display: block; font-size: 11px; }
 .note, .small { font-size: 12px; } .checks p { margin: 4px 0; } .strong { font-weight: 700; }
 .scroll { overflow-x: auto; margin-top: 6px; }
 td { padding: 4px 8px; } td b { font-weight: 500; } td.n, td.outcome, dd a { white-space: nowrap; }

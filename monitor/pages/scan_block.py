@@ -82,7 +82,7 @@ def checks_html(block: Any, checks: Sequence[CheckResult]) -> Safe:
     ruled = Safe("<p>By a person's decision.</p>") if block.get("override") else ""
     return Safe(
         '<h3>Block {} · frames {}–{}</h3><p>{}{}</p>{}{}<table><thead><tr><th>check</th><th class="n">value</th>'
-        '<th class="n">limit</th><th></th><th></th></tr></thead><tbody>{}</tbody></table>'
+        '<th class="n">limit</th><th>unit</th><th>outcome</th></tr></thead><tbody>{}</tbody></table>'
     ).format(
         block["block"],
         block["first_frame"],

@@ -44,7 +44,7 @@ STRIP_CSS = """
 .block.ok b { color: var(--good); } .block.no b { color: var(--bad); }
 .block.subst { background: repeating-linear-gradient(45deg, transparent, transparent 5px,
   color-mix(in srgb, var(--bad) 16%, transparent) 5px, color-mix(in srgb, var(--bad) 16%, transparent) 8px); }
-.block[aria-pressed=true] { background: color-mix(in srgb, var(--accent) 18%, var(--panel)); color: var(--ink);
+.block[aria-pressed=true] { background: var(--panel); color: var(--ink);
   border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
 .note { margin: 6px 0 0; color: var(--watch); font-size: 13px; }
 """

@@ -47,8 +47,6 @@ tr.first td { border-top: 2px solid var(--line); } tbody tr.first:first-child td
 .key i.no { border-color: var(--bad); border-style: dashed; color: var(--bad); }
 .key i.subst { background: repeating-linear-gradient(45deg, transparent 0 3px,
   color-mix(in srgb, var(--bad) 55%, transparent) 3px 5px); }
-td a:not(:hover) { text-decoration: underline; text-decoration-color: color-mix(in srgb, currentColor 45%, transparent);
-  text-underline-offset: 2px; }
 @media (max-width: 700px) { .short { display: inline; } .again > * { visibility: visible; }
   .wide, .stacked td.head { display: none; } .wide-table { max-height: none; } .tiles { flex-wrap: wrap; } }
 """
