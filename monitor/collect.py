@@ -7,9 +7,13 @@ shared; images are read on demand and kept for a while.
 from __future__ import annotations
 
 import copy
+import json
+import logging
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +30,11 @@ from calib.archive.products import read_product
 from calib.errors import ArchiveError
 from calib.profile import Profile
 from monitor.collect_activity import QUIET, Activity, read_activity
+from monitor.collect_series import Metrics, read_series
 
 __all__ = ["Collector", "Snapshot"]
+
+_log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -49,9 +56,8 @@ class Snapshot:
         One row per night, band, scan and read.
     offsets : DataFrame
         Per night, band and read: ``n_blocks``, ``n_rejected``, ``n_scans``, ``level_dn``.
-    metrics : DataFrame
-        Deviations and values of the whole array and the quadrants, all nights: night, band, product, region,
-        metric, value, error, unit.
+    metrics : Metrics
+        Deviations and values of regions over all nights.
     alerts, decisions : DataFrame
         Alerts, and the decisions that were taken.
     taken : tuple of str
@@ -66,7 +72,7 @@ class Snapshot:
     flats: pd.DataFrame
     scans: pd.DataFrame
     offsets: pd.DataFrame
-    metrics: pd.DataFrame
+    metrics: Metrics
     alerts: pd.DataFrame
     decisions: pd.DataFrame
     taken: tuple[str, ...] = ()
@@ -107,45 +113,113 @@ class Snapshot:
         """Return the night itself if anything was taken in it, else the latest before it, else the last of all."""
         if not self.nights:
             return ""
-        before = [n for n in self.nights if n <= night]
-        return before[-1] if night and before else self.nights[-1]
+        before = bisect_right(self.nights, night)
+        return self.nights[before - 1] if night and before else self.nights[-1]
 
     def step(self, night: str, by: int) -> str:
         """Return the night so many nights with data later (earlier if negative), or the last there is."""
-        here = self.nights.index(self.near(night))
+        here = bisect_left(self.nights, self.near(night))
         return self.nights[min(max(here + by, 0), len(self.nights) - 1)]
 
     def flat(self, night: str, band: str) -> Row | None:
         """Return the row of a night's flat."""
-        return self._flat_rows.get((night, band))
+        return self._flat_rows.get(night, band)
 
     def dark(self, night: str, band: str, read: str) -> Row | None:
         """Return the row of a night's dark."""
-        return self._dark_rows.get((night, band, read))
+        return self._dark_rows.get(night, band, read)
+
+    def sky(self, night: str, band: str, read: str) -> Row | None:
+        """Return the row of a night's sky offsets."""
+        return self._offset_rows.get(night, band, read)
 
     @cached_property
-    def _flat_rows(self) -> dict[tuple[Any, ...], Row]:
-        return _by_key(self.flats, "night", "band")
+    def _flat_rows(self) -> _Rows:
+        return _Rows(self.flats, "night", "band")
 
     @cached_property
-    def _dark_rows(self) -> dict[tuple[Any, ...], Row]:
-        return _by_key(self.darks, "night", "band", "read")
+    def _dark_rows(self) -> _Rows:
+        return _Rows(self.darks, "night", "band", "read")
 
-    def series(self, band: str, product: str, metric: str = "deviation", region: str = "array") -> pd.DataFrame:
-        """Return the nights, values and errors of one metric, in order."""
-        m = self.metrics
-        chosen = m[(m["band"] == band) & (m["product"] == product) & (m["metric"] == metric) & (m["region"] == region)]
-        return chosen.sort_values("night")
+    @cached_property
+    def _offset_rows(self) -> _Rows:
+        return _Rows(self.offsets, "night", "band", "read")
+
+    def verdicts(self, band: str, read: str = "") -> dict[str, tuple[str, str]]:
+        """Return night → verdict and cause of a band's flats, or of its darks of a read, in order of night."""
+        key = (band, read)
+        if key not in self._verdicts:
+            table = self.part("darks", band, read) if read else self.part("flats", band)
+            columns = (table[n].tolist() for n in ("night", "status", "cause"))
+            self._verdicts[key] = {n: (s, c) for n, s, c in zip(*columns, strict=True)}
+        return self._verdicts[key]
+
+    def part(self, table: str, band: str, read: str = "") -> pd.DataFrame:
+        """Return the rows of a band (and read) of one of the tables."""
+        key = (table, band, read)
+        if key not in self._parts:
+            whole: pd.DataFrame = getattr(self, table)
+            chosen = whole[whole["band"] == band]
+            self._parts[key] = chosen[chosen["read"] == read] if read else chosen
+        return self._parts[key]
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple[str, str], dict[str, tuple[str, str]]]:
+        return {}
+
+    @cached_property
+    def _parts(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        return {}
+
+    def prepare(self) -> None:
+        """Work out what every page asks for, so that none has to wait for it."""
+        for band in self.bands:
+            self.verdicts(band)
+            for read in self.profile.reads:
+                self.verdicts(band, read)
+        assert self.nights is not None
+        for rows in (self._flat_rows, self._dark_rows, self._offset_rows):
+            rows.prepare()
 
 
-def _by_key(frame: pd.DataFrame, *names: str) -> dict[tuple[Any, ...], Row]:
-    rows = ({str(k): _plain(v) for k, v in r.items()} for r in frame.to_dict("records"))
-    return {tuple(r[n] for n in names): r for r in rows}
+class _Rows:
+    """Rows of a table by key, each made when it is asked for."""
+
+    def __init__(self, frame: pd.DataFrame, *names: str) -> None:
+        self._frame, self._names = frame, names
+        self._made: dict[tuple[str, ...], Row] = {}
+
+    @cached_property
+    def _columns(self) -> dict[str, list[Any]]:
+        return {str(n): self._frame[n].tolist() for n in self._frame.columns}
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], int]:
+        return {key: k for k, key in enumerate(zip(*(self._columns[n] for n in self._names), strict=True))}
+
+    def prepare(self) -> None:
+        """Look up where each row is."""
+        assert self._places is not None
+
+    def get(self, *key: str) -> Row | None:
+        """Return a row, or None."""
+        if key not in self._made:
+            place = self._places.get(key)
+            if place is None:
+                return None
+            self._made[key] = {n: _plain(n, column[place]) for n, column in self._columns.items()}
+        return self._made[key]
 
 
-def _plain(value: Any) -> Any:
-    """Return None for what is missing, so that pages need to know one kind of nothing."""
-    return None if isinstance(value, float) and np.isnan(value) else value
+# Columns with lists and tables are read as text, and understood when somebody looks at them.
+_JSON = {c.name for t in (schema.darks, schema.flats) for c in t.columns if isinstance(c.type, sa.JSON)}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return None for what is missing, so that pages need to know one kind of nothing; and lists as lists."""
+    if isinstance(value, float) and np.isnan(value):
+        return None
+    return json.loads(value) if name in _JSON and isinstance(value, str) else value
 
 
 class Collector:
@@ -165,6 +239,8 @@ class Collector:
     def __init__(self, root: Path) -> None:
         self.archive = Archive(root)
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._reader: threading.Thread | None = None
         self._snapshot: Snapshot | None = None
         self._activity, self._looked = QUIET, -ACTIVITY_S
         self._images: OrderedDict[tuple[str, str, int], NDArray[Any]] = OrderedDict()
@@ -179,41 +255,69 @@ class Collector:
         """Return the archive's present revision; cheap."""
         return self.archive.revision()
 
-    def changed(self, known: Snapshot) -> bool:
-        """Whether a session that shows a snapshot should look again: new numbers, or a run that began or ended."""
-        with self._lock:
-            return known.revision != self.archive.revision() or known.activity != self._look(known.revision)
-
     def snapshot(self) -> Snapshot:
-        """Return the tables at the present revision, read once for all sessions."""
+        """Return the tables as they were read last, for all sessions; `changed` sees to it that they are read anew."""
         with self._lock:
-            revision = self.archive.revision()
-            if self._snapshot is None or self._snapshot.revision != revision:
-                self._looked = -ACTIVITY_S
-                self._activity = QUIET
-                self._snapshot = self._read(revision)
-            activity = self._look(revision)
-            if self._snapshot.activity != activity:
-                self._snapshot = self._snapshot.during(activity)
-            return self._snapshot
+            if self._snapshot is not None:
+                return self._present(self._snapshot)
+        return self.refresh()
 
-    def _look(self, revision: int) -> Activity:
-        """Return what goes on, as it concerns the tables of a revision."""
+    def changed(self, known: Snapshot) -> bool:
+        """Whether a session that shows a snapshot should look again: new numbers, or a run that began or ended.
+
+        Where the archive has a new revision it is read in a thread of its own; until it is there the old one serves.
+        """
+        now = self.snapshot()
+        if now.revision != self.archive.revision():
+            with self._lock:
+                if self._reader is None or not self._reader.is_alive():
+                    self._reader = threading.Thread(target=self._refresh_quietly, daemon=True)
+                    self._reader.start()
+        return now.revision != known.revision or now.activity != known.activity
+
+    def refresh(self) -> Snapshot:
+        """Return the tables at the present revision, read now if they were not."""
+        with self._reading:
+            revision = self.archive.revision()
+            with self._lock:
+                before = self._snapshot
+                if before is not None and before.revision == revision:
+                    return self._present(before)
+            # What waits is looked at first: what is done meanwhile is then in the tables, and nothing in neither.
+            activity, looked = read_activity(self.archive), time.monotonic()
+            made = self._read(revision).during(activity)
+            made.prepare()
+            if before is not None:
+                for key in before.metrics.known():
+                    made.metrics.series(*key)
+            with self._lock:
+                self._snapshot, self._activity, self._looked = made, activity, looked
+            return made
+
+    def _refresh_quietly(self) -> None:
+        try:
+            self.refresh()
+        except Exception:  # it is locked, or went away; whoever looks next tries again, and says so
+            _log.warning("the archive cannot be read", exc_info=True)
+
+    def _present(self, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot beside what goes on now; the lock is held."""
         now = time.monotonic()
-        if now - self._looked < ACTIVITY_S:
-            return self._activity
-        self._looked, found = now, read_activity(self.archive)
-        if found.since and found.since == self._activity.since:
-            # What was done since the tables were read is not in them: it is still to come until they are read again.
-            found = Activity(found.since, found.waiting | self._activity.waiting)
-        self._activity = found
-        return found
+        if now - self._looked >= ACTIVITY_S:
+            self._looked, found = now, read_activity(self.archive)
+            if found.since and found.since == self._activity.since:
+                # What was done since the tables were read is not in them: it is still to come until they are again.
+                found = Activity(found.since, found.waiting | self._activity.waiting)
+            self._activity = found
+        if snapshot.activity != self._activity:
+            self._snapshot = snapshot = snapshot.during(self._activity)
+        return snapshot
 
     def _read(self, revision: int) -> Snapshot:
         profile = self.archive.current_profile()
         if profile is None:
             raise ArchiveError(f"{self.root} is empty; fill it with `calib run RAW --archive {self.root}`")
-        s, o, m = schema.scans, schema.sky_offsets, schema.metrics
+        s, o = schema.scans, schema.sky_offsets
         offsets = (
             sa.select(
                 o.c.night,
@@ -231,23 +335,29 @@ class Collector:
         # Only what was looked at: while a run is at work the nights still to come are no news.
         taken = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
         taken = taken.where(f.c.status.not_in(("pending", "supplied", "gone")))
-        regions = ["array", *(f"Q{k + 1}" for k in range(int(np.prod(profile.detector.quadrants))))]
-        metrics = sa.select(m).where(m.c.region.in_(regions)).order_by(m.c.night)
+        # The cells of the darks are for the pipeline.
+        darks = sa.select(*(c for c in schema.darks.columns if c.name != "cells_dn"))
         return Snapshot(
             revision=revision,
             profile=profile,
-            darks=self._frame(sa.select(schema.darks).order_by(schema.darks.c.night)),
+            darks=self._frame(darks.order_by(schema.darks.c.night)),
             flats=self._frame(sa.select(schema.flats).order_by(schema.flats.c.night)),
             scans=self._frame(sa.select(s).order_by(s.c.night, s.c.scan)),
             offsets=self._frame(offsets),
-            metrics=self._frame(metrics),
+            metrics=Metrics(lambda key: read_series(self.archive, key)),
             alerts=self._frame(sa.select(schema.alerts).order_by(schema.alerts.c.night)),
             decisions=self._frame(sa.select(schema.decisions).order_by(schema.decisions.c.id)),
             taken=tuple(r["night"] for r in self.archive.rows(taken)),
         )
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
-        return pd.DataFrame(self.archive.rows(query), columns=[c.name for c in query.selected_columns])
+        names = [c.name for c in query.selected_columns]
+        columns = [sa.type_coerce(c, sa.Text) if isinstance(c.type, sa.JSON) else c for c in query.selected_columns]
+        with self.archive.engine.connect() as connection:
+            rows = connection.execute(query.with_only_columns(*columns)).all()
+        if not rows:
+            return pd.DataFrame([], columns=names)
+        return pd.DataFrame({n: list(c) for n, c in zip(names, zip(*rows, strict=True), strict=True)})
 
     def rows(self, query: sa.Select[Any]) -> list[Row]:
         """Return the rows of a query on `calib.archive.schema`, for what no snapshot holds."""
@@ -282,28 +392,43 @@ class Collector:
         return self._frame(query)
 
     def image(self, path: str, name: str = "SCI") -> NDArray[Any] | None:
-        """Return an image extension of a product, or None if the product is not there.
+        """Return an image extension of a product, or None if it is not there; as of `images`."""
+        return self.images(path, (name,)).get(name)
+
+    def images(self, path: str, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Return those image extensions of a product that are there, by name; the file is opened once.
 
         Images are kept in memory up to 512 MB for all sessions together.
         """
-        target = self.root / path
+        names = tuple(names)
         try:
-            stamp = target.stat().st_mtime_ns
+            stamp = (self.root / path).stat().st_mtime_ns
         except OSError:
-            return None
-        key = (path, name, stamp)
+            return {}
+        found: dict[str, NDArray[Any]] = {}
         with self._lock:
-            if key in self._images:
-                self._images.move_to_end(key)
-                return self._images[key]
-        try:
-            found = read_product(self.root, path, (name,))[name]
-        except ArchiveError:
-            return None
+            for name in names:
+                if (path, name, stamp) in self._images:
+                    self._images.move_to_end((path, name, stamp))
+                    found[name] = self._images[path, name, stamp]
+        lacking = tuple(n for n in names if n not in found)
+        read = self._read_images(path, lacking) if lacking else {}
         with self._lock:
-            self._images[key] = found
-            self._bytes = sum(a.nbytes for a in self._images.values())
+            for name, image in read.items():
+                if (path, name, stamp) not in self._images:
+                    self._bytes += image.nbytes
+                self._images[path, name, stamp] = image
             while self._bytes > 512e6 and len(self._images) > 1:
                 _, dropped = self._images.popitem(last=False)
                 self._bytes -= dropped.nbytes
-        return found
+        found |= read
+        return {n: found[n] for n in names if n in found}
+
+    def _read_images(self, path: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+        try:
+            return read_product(self.root, path, names)
+        except ArchiveError:
+            if len(names) == 1:
+                return {}
+        # One that is not there takes none of the others with it.
+        return {n: i for name in names for n, i in self._read_images(path, (name,)).items()}

@@ -62,27 +62,27 @@ class NightRows:
     darks : dict
         Read → row; None where there is none.
     verdicts : dict
-        ``flat``, ``dark R1``, … → night → verdict.
+        ``flat``, ``dark R1``, … → night → verdict and cause.
     """
 
     night: str
     gain_e_per_dn: float
     flat: Row | None
     darks: dict[str, Row | None]
-    verdicts: dict[str, dict[str, str]]
+    verdicts: dict[str, dict[str, tuple[str, str]]]
 
 
 def night_rows(snapshot: Snapshot, night: str, band: str) -> NightRows:
     """Look up the rows of a night and band."""
-    flats, darks = snapshot.flats, snapshot.darks
-    verdicts = {"flat": flats[flats["band"] == band]}
-    verdicts |= {f"dark {r}": darks[(darks["band"] == band) & (darks["read"] == r)] for r in snapshot.profile.reads}
+    judged = {"flat": snapshot.verdicts(band)} | {
+        f"dark {r}": snapshot.verdicts(band, r) for r in snapshot.profile.reads
+    }
     return NightRows(
         night,
         snapshot.profile.detector.gain_e_per_dn[band],
         snapshot.flat(night, band),
         {r: snapshot.dark(night, band, r) for r in snapshot.profile.reads},
-        {name: dict(zip(t["night"], t["status"], strict=True)) for name, t in verdicts.items()},
+        judged,
     )
 
 
@@ -111,7 +111,7 @@ def night_files(
     dark_row, flat_row = rows.darks.get(read), rows.flat
 
     def load(path: str, *names: str) -> Images | None:
-        found = {n: a for n in names if (a := collector.image(path, n)) is not None}
+        found = collector.images(path, names)
         return found if "SCI" in found else None
 
     dark = load(dark_path(night, band, read), "SCI", "ERR", "DQ", "NOISE", "COUNT") if dark_row else None

@@ -138,19 +138,10 @@ def band_health(snapshot: Snapshot, night: str, band: str) -> BandHealth:
     return BandHealth(band, _sentence(band, badges), badges)
 
 
-def _metric(snapshot: Snapshot, night: str, band: str, product: str, metric: str = "deviation") -> tuple[Any, Any]:
-    m = snapshot.metrics
-    chosen = m[
-        (m["night"] == night)
-        & (m["band"] == band)
-        & (m["product"] == product)
-        & (m["metric"] == metric)
-        & (m["region"] == "array")
-    ]
-    if chosen.empty:
-        return None, None
-    value, error = chosen.iloc[0][["value", "error"]]
-    return (None, None) if value is None or not np.isfinite(value) else (float(value), float(error or 0.0))
+def _metric(
+    snapshot: Snapshot, night: str, band: str, product: str, metric: str = "deviation"
+) -> tuple[float, float] | tuple[None, None]:
+    return snapshot.metrics.series(band, product, metric).at(night) or (None, None)
 
 
 def absent(snapshot: Snapshot, night: str, band: str, obs_type: str) -> tuple[str, str]:
@@ -227,16 +218,15 @@ def _flat_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
 
 
 def _sky_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
-    o = snapshot.offsets
     read = snapshot.profile.responsivity.read
-    chosen = o[(o["night"] == night) & (o["band"] == band) & (o["read"] == read)]
-    if chosen.empty:
+    row = snapshot.sky(night, band, read)
+    if row is None:
         state, words = absent(snapshot, night, band, "scan")
         if state == "unknown":
             words = "no scan was taken or calibrated"
         return Badge("sky offsets", state, "", "", words, "scans")
-    n, bad = int(chosen.iloc[0]["n_blocks"]), int(chosen.iloc[0]["n_rejected"])
-    words = f"{n - bad} of {n} blocks of {read} accepted in {int(chosen.iloc[0]['n_scans'])} scans"
+    n, bad = int(row["n_blocks"]), int(row["n_rejected"])
+    words = f"{n - bad} of {n} blocks of {read} accepted in {int(row['n_scans'])} scans"
     state = "good" if bad == 0 else ("rejected" if bad == n else "watch")
     return Badge("sky offsets", state, f"{n - bad}/{n}", "", words, "scans")
 
@@ -254,7 +244,7 @@ def _noise_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
         return Badge("noise", state, "", "", words)
     limits = snapshot.profile.drift.noise_percent
     state = drift_state(value, error, limits, snapshot.profile.drift.significance)
-    if state == "unknown":
+    if value is None:
         words = f"read noise of {read}; no reference to compare it with"
         return Badge("noise", "pending" if snapshot.activity.since else state, f"{absolute:.1f}", "e⁻", words)
     words = f"read noise of {read}; {signed(value, 1)} % against the reference"
@@ -263,14 +253,16 @@ def _noise_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
 
 def _pixel_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     read = snapshot.profile.responsivity.read
-    d = snapshot.darks
-    series = d[(d["band"] == band) & (d["read"] == read) & (d["night"] <= night)].tail(21)
-    if series.empty or series.iloc[-1]["night"] != night:
+    darks = snapshot.part("darks", band, read)
+    here = int(np.searchsorted(darks["night"].to_numpy(dtype="U10"), night))
+    if snapshot.dark(night, band, read) is None:
         state, words = absent(snapshot, night, band, "dark")
         return Badge("pixels", state, "", "", "no dark to count them in" if state == "unknown" else words)
-    counts = (series["n_hot"] + series["n_noisy"]).to_numpy(dtype=float)
+    # The last three weeks tell what is usual.
+    hot, noisy = (darks[c].to_numpy(dtype=float)[max(here - 20, 0) : here + 1] for c in ("n_hot", "n_noisy"))
+    counts = hot + noisy
     now = int(counts[-1])
-    words = f"{int(series.iloc[-1]['n_hot'])} hot, {int(series.iloc[-1]['n_noisy'])} noisy pixels"
+    words = f"{int(hot[-1])} hot, {int(noisy[-1])} noisy pixels"
     if len(counts) < 4:
         return Badge("pixels", "provisional", f"{now}", "px", words + "; too few nights to compare")
     usual = float(np.median(counts[:-1]))
@@ -322,9 +314,10 @@ def pairs(row: Row, names: tuple[str, ...]) -> list[tuple[str, Any]]:
 
 def load_flat(collector: Collector, path: str) -> Flat | None:
     """Return a responsivity or canonical for comparison, or None if its product is not there."""
-    value, error, mask = (collector.image(path, n) for n in ("SCI", "ERR", "DQ"))
-    if value is None or error is None or mask is None:
+    found = collector.images(path, ("SCI", "ERR", "DQ"))
+    if len(found) < 3:
         return None
+    value, error, mask = found.values()
     return Flat(np.asarray(value, np.float32), np.asarray(error, np.float32), usable(mask) & np.isfinite(value))
 
 

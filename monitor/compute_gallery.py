@@ -25,8 +25,8 @@ __all__ = [
     "checks_of",
     "flat_causes",
     "flat_item",
+    "flat_keys",
     "flat_map",
-    "flat_rows",
     "night_range",
     "parts_of",
     "plain",
@@ -143,10 +143,10 @@ def sky_item(row: Row, profile: Profile) -> Item:
     )
 
 
-def flat_rows(
+def flat_keys(
     snapshot: Snapshot, *, band: str = "", verdict: str = "", cause: str = "", first: str = "", last: str = ""
-) -> list[Row]:
-    """Return the flats that pass the filters, newest first, bands in their order."""
+) -> list[tuple[str, str]]:
+    """Return night and band of the flats that pass the filters, newest first, bands in their order."""
     f = snapshot.flats
     keep = np.ones(len(f), dtype=bool)
     if band:
@@ -162,13 +162,9 @@ def flat_rows(
     if last:
         keep &= (f["night"] <= last).to_numpy(dtype=bool)
     order = {b: k for k, b in enumerate(snapshot.bands)}
-    rows = [{str(k): _plain(v) for k, v in r.items()} for r in f[keep].to_dict("records")]
-    rows.sort(key=lambda r: order.get(r["band"], len(order)))
-    return sorted(rows, key=lambda r: r["night"], reverse=True)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+    keys = list(zip(f["night"][keep].tolist(), f["band"][keep].tolist(), strict=True))
+    keys.sort(key=lambda k: order.get(k[1], len(order)))
+    return sorted(keys, key=lambda k: k[0], reverse=True)
 
 
 def flat_causes(snapshot: Snapshot) -> list[str]:

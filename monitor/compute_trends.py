@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from calib.checks import check_table
 from calib.profile import Profile
 from calib.regions import cell_names, quadrant_names
 from monitor.collect import Snapshot
+from monitor.collect_series import Series, worst
 
 __all__ = [
     "COLUMNS",
@@ -141,7 +142,7 @@ def default_region(choice: Choice) -> str:
     return WORST if choice.product == "responsivity" else "array"
 
 
-def series_table(snapshot: Snapshot, choice: Choice, region: str, cells: pd.DataFrame | None = None) -> pd.DataFrame:
+def series_table(snapshot: Snapshot, choice: Choice, region: str) -> pd.DataFrame:
     """Return one row per night and band of a series, ordered by night.
 
     Parameters
@@ -152,8 +153,6 @@ def series_table(snapshot: Snapshot, choice: Choice, region: str, cells: pd.Data
         What.
     region : str
         One of `regions`.
-    cells : DataFrame, optional
-        The metric rows of a cell, which no snapshot holds: night, band, value, error, region.
 
     Returns
     -------
@@ -162,8 +161,7 @@ def series_table(snapshot: Snapshot, choice: Choice, region: str, cells: pd.Data
         the night; of sky offsets it is ``watch`` where some blocks were rejected and ``rejected`` where all were.
     """
     if choice.source == "metrics":
-        rows = _metric_rows(snapshot, choice, region) if cells is None else cells
-        rows = rows[["night", "band", "value", "error", "region"]].copy()
+        rows = _metric_rows(snapshot, choice, region)
         judged = _verdicts(snapshot, choice)
         rows = rows.merge(judged, on=["night", "band"], how="left")
     else:
@@ -183,17 +181,32 @@ def series_table(snapshot: Snapshot, choice: Choice, region: str, cells: pd.Data
 
 
 def _metric_rows(snapshot: Snapshot, choice: Choice, region: str) -> pd.DataFrame:
-    m = snapshot.metrics
-    m = m[(m["product"] == choice.product) & (m["metric"] == choice.metric)]
-    if region != WORST:
-        return m[m["region"] == region]
-    m = m[m["region"] != "array"].dropna(subset=["value"])
-    if choice.metric == "deviation":
-        m = m.assign(size=m["value"].astype(float).abs())
-    else:
-        usual = m.groupby(["band", "region"])["value"].transform("median")
-        m = m.assign(size=(m["value"].astype(float) - usual).abs())
-    return m.sort_values("size").drop_duplicates(["night", "band"], keep="last")
+    parts = []
+    for band in snapshot.bands:
+        if region != WORST:
+            found = snapshot.metrics.series(band, choice.product, choice.metric, region)
+        else:
+            names = quadrant_names(snapshot.profile.detector.quadrants)
+            several = [snapshot.metrics.series(band, choice.product, choice.metric, q).finite() for q in names]
+            found = worst(several) if choice.metric == "deviation" else _farthest(several)
+        parts.append((band, found))
+    return pd.DataFrame(
+        {
+            "night": np.concatenate([f.night for _, f in parts]).astype(object),
+            "band": np.repeat([b for b, _ in parts], [len(f) for _, f in parts]).astype(object),
+            "value": np.concatenate([f.value for _, f in parts]),
+            "error": np.concatenate([f.error for _, f in parts]),
+            "region": np.concatenate([f.region for _, f in parts]).astype(object),
+        }
+    )
+
+
+def _farthest(several: list[Series]) -> Series:
+    """Return of each night the value farthest from what is usual in its region."""
+    usual = [float(np.median(s.value)) if len(s) else 0.0 for s in several]
+    away = worst(replace(s, value=s.value - u) for s, u in zip(several, usual, strict=True))
+    of = {str(s.region[0]): u for s, u in zip(several, usual, strict=True) if len(s)}
+    return replace(away, value=away.value + np.array([of[r] for r in away.region.tolist()]))
 
 
 def _verdicts(snapshot: Snapshot, choice: Choice) -> pd.DataFrame:

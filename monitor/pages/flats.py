@@ -15,7 +15,7 @@ from monitor.collect_gallery import sky_sheet
 from monitor.components.html import Html
 from monitor.components.pictures import PictureHtml
 from monitor.compute import standing
-from monitor.compute_gallery import SKY_CAUSES, Item, flat_causes, flat_item, flat_rows, night_range, sky_item
+from monitor.compute_gallery import SKY_CAUSES, Item, flat_causes, flat_item, flat_keys, night_range, sky_item
 from monitor.pages.flats_markup import GALLERY_CSS, STRETCHES, Choices, controls_html, gallery_html
 from monitor.pages.flats_pictures import SIDE, address, cached, picture_id
 from monitor.session import Session
@@ -128,10 +128,11 @@ class Flats:
                 size=SHEET,
             )
             return [sky_item(r, snapshot.profile) for r in sheet.rows], sheet.shown, sheet.total
-        rows = flat_rows(snapshot, band=c.band, verdict=c.verdict, cause=c.cause, first=first, last=last)
-        items = [flat_item(r, snapshot.profile) for r in rows[start : start + SHEET]]
+        keys = flat_keys(snapshot, band=c.band, verdict=c.verdict, cause=c.cause, first=first, last=last)
+        rows = [r for k in keys[start : start + SHEET] if (r := snapshot.flat(*k)) is not None]
+        items = [flat_item(r, snapshot.profile) for r in rows]
         items = [replace(i, status=standing(snapshot, i.status)[0]) for i in items]
-        return items, len(rows), len(snapshot.flats)
+        return items, len(keys), len(snapshot.flats)
 
     def _href(self, item: Item) -> str:
         target = View(page="night", night=item.night, band=item.band, image="ratio")

@@ -197,13 +197,11 @@ class PixelPart:
         band, read = self._history_asked[:2]
         figures = self._built()
         night = self._session.night
-        flats, darks = snapshot.flats, snapshot.darks
-        flats, darks = flats[flats["band"] == band], darks[(darks["band"] == band) & (darks["read"] == read)]
-        verdicts = [dict(zip(t["night"], t["status"], strict=True)) for t in (flats, darks)]
+        flats, darks = snapshot.verdicts(band), snapshot.verdicts(band, read)
         figures.response.show(
             [
                 {"night": p.night, "value": p.response, "error": p.response_error, "canonical": p.canonical,
-                 "verdict": verdicts[0].get(p.night, ""), "flags": ", ".join(decode(p.response_flags)) or "none"}
+                 "verdict": flats.get(p.night, ("", ""))[0], "flags": ", ".join(decode(p.response_flags)) or "none"}
                 for p in self._points
             ],
             night,
@@ -211,7 +209,7 @@ class PixelPart:
         figures.dark.show(
             [
                 {"night": p.night, "value": p.dark_dn, "error": p.dark_error_dn,
-                 "verdict": verdicts[1].get(p.night, ""), "flags": ", ".join(decode(p.dark_flags)) or "none"}
+                 "verdict": darks.get(p.night, ("", ""))[0], "flags": ", ".join(decode(p.dark_flags)) or "none"}
                 for p in self._points
             ],
             night,
@@ -225,8 +223,7 @@ class PixelPart:
 
 def _versions(snapshot: Snapshot, band: str, read: str) -> list[tuple[str, str]]:
     """Return (night, key) of all nights with a flat or dark; the key changes with any of their products."""
-    flats, darks = snapshot.flats, snapshot.darks
-    flats, darks = flats[flats["band"] == band], darks[(darks["band"] == band) & (darks["read"] == read)]
+    flats, darks = snapshot.part("flats", band), snapshot.part("darks", band, read)
     keys = {n: f"{k} {c}" for n, k, c in zip(flats["night"], flats["key"], flats["canonical_key"], strict=True)}
     for n, k in zip(darks["night"], darks["key"], strict=True):
         keys[n] = f"{keys.get(n, '')} {k}"

@@ -250,7 +250,7 @@ def used_html(snapshot: Snapshot, rows: NightRows, night: str, band: str) -> Saf
         lines.append(Safe('<dt>{}</dt><dd class="{}">{}</dd>').format(what, kind, text))
 
     def link(other: str, what: str = "flat") -> Safe:
-        verdict = rows.verdicts.get(what, {}).get(other, "")
+        verdict = rows.verdicts.get(what, {}).get(other, ("", ""))[0]
         sign = STATES[verdict].sign + " " if verdict in STATES else ""
         target = search(View(page="night", night=other, band=band))
         return Safe('<a data-nav href="{}"><span class="{}" aria-hidden="true">{}</span>{}</a>').format(

@@ -10,8 +10,10 @@ import panel as pn
 from bokeh.events import Tap
 from bokeh.models import Range1d
 
+from calib.regions import quadrant_names
 from monitor.address import View, search
 from monitor.collect import Snapshot
+from monitor.collect_series import worst
 from monitor.components.html import Html, Safe, join
 from monitor.compute import BandHealth, absent, band_health, cause_words, ratio_percent, standing
 from monitor.palette import STATES
@@ -115,20 +117,14 @@ class Review:
         )
         since = first.date().isoformat()
         read = snapshot.profile.responsivity.read
-        regions = [
-            f"Q{k + 1}" for k in range(snapshot.profile.detector.quadrants[0] * snapshot.profile.detector.quadrants[1])
-        ]
+        quadrants = quadrant_names(snapshot.profile.detector.quadrants)
+        metrics = snapshot.metrics
         for band in snapshot.bands:
-            d, f = snapshot.darks, snapshot.flats
-            d, f = d[(d["band"] == band) & (d["read"] == read)], f[f["band"] == band]
-            status = {n: (s, c) for n, s, c in zip(d["night"], d["status"], d["cause"], strict=True)}
-            series = snapshot.series(band, f"dark {read}")
-            self._plots[band, "dark"].update(_between(series, since, night), status, night)
-            status = {n: (s, c) for n, s, c in zip(f["night"], f["status"], f["cause"], strict=True)}
+            dark = metrics.series(band, f"dark {read}").between(since, night)
+            self._plots[band, "dark"].update(dark, snapshot.verdicts(band, read), night)
             # The whole array has median 1 by definition: the quadrant that deviates most speaks for it.
-            parts = pd.concat([snapshot.series(band, "responsivity", region=r) for r in regions]).dropna(subset="value")
-            worst = parts.sort_values("value", key=abs).drop_duplicates("night", keep="last").sort_values("night")
-            self._plots[band, "flat"].update(_between(worst, since, night), status, night)
+            flat = worst(metrics.series(band, "responsivity", region=q).between(since, night) for q in quadrants)
+            self._plots[band, "flat"].update(flat, snapshot.verdicts(band), night)
         self._legend.html = _legend_html()
 
     def _maps_html(self, snapshot: Snapshot, night: str) -> Safe:
@@ -208,10 +204,6 @@ class Review:
         return Safe('<section class="card">{}<div class="strips" data-scroll="strips">{}</div>{}</section>').format(
             head, join(rows), legend
         )
-
-
-def _between(series: pd.DataFrame, first: str, last: str) -> pd.DataFrame:
-    return series[(series["night"] >= first) & (series["night"] <= last)]
 
 
 def _cards_html(health: list[BandHealth], night: str) -> Safe:

@@ -13,7 +13,6 @@ from bokeh.models import Button, ColumnDataSource, CustomJS, Range1d
 
 from monitor.address import View
 from monitor.collect import Snapshot
-from monitor.collect_trends import cell_series
 from monitor.components.html import Html
 from monitor.compute_trends import (
     Choice,
@@ -150,7 +149,7 @@ class Trends:
         self, snapshot: Snapshot, choice: Choice, region: str, fit: str, shown: Sequence[str], night: str
     ) -> dict[str, pd.DataFrame]:
         """Fill the figures with a series; return each band's part of it."""
-        table = self._table(snapshot, choice, region)
+        table = series_table(snapshot, choice, region)
         parts = {b: table[table["band"] == b] for b in shown}
         for b, plot in self._plots.items():
             self._panes[b].visible = b in shown
@@ -177,12 +176,6 @@ class Trends:
         said = {"product": choice.product, "metric": choice.metric, "unit": choice.unit, "bands": bands}
         self._said.data = {k: [v] for k, v in said.items()}
         return parts
-
-    def _table(self, snapshot: Snapshot, choice: Choice, region: str) -> pd.DataFrame:
-        cells = None
-        if choice.source == "metrics" and region.startswith("C"):
-            cells = cell_series(self._session.collector, choice.product, choice.metric, region)
-        return series_table(snapshot, choice, region, cells)
 
     def _extent(self, snapshot: Snapshot) -> tuple[float, float]:
         if not snapshot.nights:

@@ -25,7 +25,7 @@ def narrow_dates() -> DatetimeTickFormatter:
 
 def night_time(nights: Iterable[str]) -> NDArray[np.datetime64]:
     """Return nights (ISO dates) as times for an axis."""
-    return pd.to_datetime(list(nights)).to_numpy()
+    return np.array(list(nights), dtype="datetime64[ms]")
 
 
 def style(f: Any, colours: Theme) -> Any:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool
 
 from calib.profile import DriftLimits
+from monitor.collect_series import Series
 from monitor.palette import Theme
 from monitor.plots.base import dated_figure, limit_bands, night_time
 
 __all__ = ["DeviationPlot"]
+
+
+# So far from the middle, as a share of the half axis, a ring round a point is still whole.
+_EDGE = 0.86
 
 
 class DeviationPlot:
@@ -57,38 +62,37 @@ class DeviationPlot:
         f.xaxis.ticker.desired_num_ticks = 4
         self.figure = f
 
-    def update(self, series: pd.DataFrame, status: dict[str, tuple[str, str]], night: str) -> None:
+    def update(self, series: Series, verdicts: Mapping[str, tuple[str, str]], night: str) -> None:
         """Show a series.
 
         Parameters
         ----------
-        series : DataFrame
-            Columns night, value, error, region.
-        status : dict
+        series : Series
+        verdicts : mapping
             Night → (verdict, cause).
         night : str
             The night to be ringed.
         """
-        series = series[np.isfinite(series["value"].to_numpy(dtype=float))]
-        verdict = np.array([status.get(n, ("", ""))[0] for n in series["night"]], dtype=object)
-        everything = series["value"].to_numpy(dtype=float)
-        calm = everything[verdict != "rejected"]
-        reach = max(1.3 * self._limits.drift, 1.1 * float(np.max(np.abs(calm), initial=0.0)))
+        series = series.finite()
+        known = [verdicts.get(n, ("", "")) for n in series.night.tolist()]
+        bad = np.array([status == "rejected" for status, _ in known], dtype=bool)
+        cause = np.array([c[:90] for _, c in known], dtype=object)
+        reach = max(1.3 * self._limits.drift, 1.1 * float(np.max(np.abs(series.value[~bad]), initial=0.0)))
         self.figure.y_range.update(start=-reach, end=reach)
-        for source, chosen in ((self.accepted, verdict != "rejected"), (self.rejected, verdict == "rejected")):
-            part = series[chosen] if len(series) else series
-            value, error = part["value"].to_numpy(dtype=float), part["error"].fillna(0).to_numpy(dtype=float)
+        # What lies far outside stands at the edge, where it is seen; the hover text has its number.
+        shown = np.clip(series.value, -_EDGE * reach, _EDGE * reach)
+        for source, chosen in ((self.accepted, ~bad), (self.rejected, bad)):
+            part = series.take(chosen)
+            error = np.nan_to_num(part.error)
             source.data = {
-                "time": night_time(part["night"]),
-                "night": list(part["night"]),
-                # What lies far outside stands at the edge, where it is seen; the hover text has its number.
-                "value": np.clip(value, -0.94 * reach, 0.94 * reach),
-                "true": value,
-                "low": np.clip(value - error, -reach, reach),
-                "high": np.clip(value + error, -reach, reach),
-                "region": list(part["region"]),
-                "cause": [status.get(n, ("", ""))[1][:90] for n in part["night"]],
+                "time": night_time(part.night),
+                "night": part.night.tolist(),
+                "value": shown[chosen],
+                "true": part.value,
+                "low": np.clip(part.value - error, -reach, reach),
+                "high": np.clip(part.value + error, -reach, reach),
+                "region": part.region.tolist(),
+                "cause": cause[chosen].tolist(),
             }
-        here = series[series["night"] == night]
-        shown = np.clip(here["value"].to_numpy(dtype=float), -0.94 * reach, 0.94 * reach)
-        self.now.data = {"time": night_time(here["night"]), "value": shown}
+        here = series.night == night
+        self.now.data = {"time": night_time(series.night[here]), "value": shown[here]}

@@ -11,6 +11,7 @@ from calib.archive import schema
 from calib.checks import check_table
 from calib.profile import Profile, load_profile
 from monitor.collect import Snapshot
+from monitor.collect_series import Metrics, Series
 
 REGIONS = ("array", "Q1", "Q2", "Q3", "Q4")
 
@@ -72,14 +73,16 @@ def long_survey(n: int, *, profile: Profile | None = None, seed: int = 1) -> Sna
         )
         for read in profile.reads
     ).reset_index(drop=True)
-    wanted = [(f"dark {r}", "deviation", "DN") for r in profile.reads]
-    wanted += [(f"noise {r}", m, u) for r in profile.reads for m, u in (("deviation", "%"), ("noise", "e⁻"))]
-    wanted += [("responsivity", "deviation", "%"), ("gain", "deviation", "%"), ("gain", "gain", "e⁻/DN")]
-    metrics = pd.concat(
-        index.assign(product=p, metric=m, unit=u, region=r, value=rng.normal(0, 0.3, len(index)), error=0.02, key="")
-        for p, m, u in wanted
+    wanted = [(f"dark {r}", "deviation") for r in profile.reads]
+    wanted += [(f"noise {r}", m) for r in profile.reads for m in ("deviation", "noise")]
+    wanted += [("responsivity", "deviation"), ("gain", "deviation"), ("gain", "gain")]
+    nights = np.array(nights_from("1997-06-01", n))
+    series = {
+        (band, p, m, r): Series(nights, rng.normal(0, 0.3, n), np.full(n, 0.02), np.full(n, r))
+        for p, m in wanted
         for r in REGIONS
-    ).reset_index(drop=True)
+        for band in profile.bands
+    }
     offsets = pd.concat(
         index.assign(
             read=read,
@@ -97,10 +100,16 @@ def long_survey(n: int, *, profile: Profile | None = None, seed: int = 1) -> Sna
         flats=flats,
         scans=empty(schema.scans),
         offsets=offsets,
-        metrics=metrics,
+        metrics=known(series),
         alerts=empty(schema.alerts),
         decisions=empty(schema.decisions),
     )
+
+
+def known(series: dict[Any, Series]) -> Metrics:
+    """Return metrics that hold these series and no others."""
+    nothing = Series(np.empty(0, "U10"), np.empty(0), np.empty(0), np.empty(0, "U10"))
+    return Metrics(lambda key: series.get(key, nothing))
 
 
 def empty(table: Any) -> pd.DataFrame:
@@ -118,7 +127,7 @@ def nothing(profile: Profile | None = None) -> Snapshot:
         flats=empty(schema.flats),
         scans=empty(schema.scans),
         offsets=offsets,
-        metrics=empty(schema.metrics),
+        metrics=known({}),
         alerts=empty(schema.alerts),
         decisions=empty(schema.decisions),
     )

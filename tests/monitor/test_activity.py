@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +107,7 @@ def test_what_is_done_meanwhile_stays_in_work_until_it_is_read(
         badge = band_health(collector.snapshot(), night.date(NIGHT), BAND).badges[0]
         assert badge.state == "pending"
         collector.archive.announce()
-        badge = band_health(collector.snapshot(), night.date(NIGHT), BAND).badges[0]
+        badge = band_health(collector.refresh(), night.date(NIGHT), BAND).badges[0]
         assert (badge.state, badge.words) == ("unknown", "no dark was taken")
     collector.archive.close()
 
@@ -153,3 +155,63 @@ def test_the_bar_tells_of_a_run(
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     page.locator(".work").wait_for(state="detached")
     w.settle()
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_the_old_tables_serve_until_the_new_ones_are_read(
+    faulty: Night, copy_of: Callable[[Night], Night], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long survey takes a while to read: nobody waits for it, and every series on screen is there when it is."""
+    night = copy_of(faulty)
+    collector = Collector(night.root)
+    before = collector.snapshot()
+    before.metrics.series("J", "dark R2-R1")
+    reading, go = threading.Event(), threading.Event()
+    read = Collector._read
+
+    def slow(self: Collector, revision: int) -> Any:
+        reading.set()
+        assert go.wait(10)
+        return read(self, revision)
+
+    monkeypatch.setattr(Collector, "_read", slow)
+    collector.archive.announce()
+    assert not collector.changed(before)
+    assert reading.wait(10)
+    assert not collector.changed(before)
+    assert collector.snapshot() is before
+    go.set()
+    wait_for(lambda: collector.changed(before))
+    after = collector.snapshot()
+    assert after.revision == before.revision + 1
+    assert after.metrics.known() == [("J", "dark R2-R1", "deviation", "array")]
+    collector.archive.close()
+
+
+def test_a_reading_that_fails_is_tried_again(
+    faulty: Night, copy_of: Callable[[Night], Night], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = copy_of(faulty)
+    collector = Collector(night.root)
+    before = collector.snapshot()
+    failed = threading.Event()
+
+    def broken(self: Collector, revision: int) -> Any:
+        failed.set()
+        raise OSError("the disk is away")
+
+    collector.archive.announce()
+    with monkeypatch.context() as patch:
+        patch.setattr(Collector, "_read", broken)
+        assert not collector.changed(before)
+        assert failed.wait(10)
+        assert collector.snapshot() is before
+        wait_for(lambda: collector._reader is not None and not collector._reader.is_alive())
+    wait_for(lambda: collector.changed(before))
+    collector.archive.close()

@@ -16,8 +16,8 @@ from monitor.collect_gallery import sky_sheet
 from monitor.compute_gallery import (
     SKY_CAUSES,
     flat_item,
+    flat_keys,
     flat_map,
-    flat_rows,
     night_range,
     parts_of,
     reduced,
@@ -58,15 +58,18 @@ def test_an_accepted_flat_shows_its_size() -> None:
 
 def test_filters_and_order() -> None:
     survey = long_survey(20)
-    rows = flat_rows(survey)
-    assert [(r["night"], r["band"]) for r in rows[:4]] == [
+    assert flat_keys(survey)[:4] == [
         ("1997-06-20", "J"), ("1997-06-20", "H"), ("1997-06-20", "Ks"), ("1997-06-19", "J"),
     ]  # fmt: skip
-    assert len(flat_rows(survey, verdict="rejected", band="H")) == 2
-    assert len(flat_rows(survey, cause="cloud gradient")) == 6
-    assert flat_rows(survey, cause="dust") == []
+    assert len(flat_keys(survey, verdict="rejected", band="H")) == 2
+    assert len(flat_keys(survey, cause="cloud gradient")) == 6
+    assert flat_keys(survey, cause="dust") == []
     first, last = night_range(survey, "1997-06-10", 3)
-    assert {r["night"] for r in flat_rows(survey, first=first, last=last)} == {"1997-06-08", "1997-06-09", "1997-06-10"}
+    assert {night for night, _ in flat_keys(survey, first=first, last=last)} == {
+        "1997-06-08",
+        "1997-06-09",
+        "1997-06-10",
+    }
     assert night_range(survey, "1997-06-10", None) == ("", "")
 
 
@@ -140,7 +143,7 @@ def test_pictures_are_made_once(collector: Collector) -> None:
     assert small is not None
     assert small.shape == (32, 32)
     assert abs(float(np.nanmedian(small))) < 1  # % of the sky
-    last = flat_item(flat_rows(snapshot)[0], snapshot.profile)
+    last = flat_item(snapshot.flat(*flat_keys(snapshot)[0]) or {}, snapshot.profile)
     ratio = flat_map(collector, last.row, 32)
     assert ratio is not None
     assert abs(float(np.nanmedian(ratio))) < 1
