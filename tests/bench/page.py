@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,43 @@ def server_times(archive: Path) -> None:
         opened = seconds(lambda s=session, n=name: s.go(page=n))  # type: ignore[misc]
         taken = [seconds(lambda s=session, n=n: s.go(night=n)) for n in nights]  # type: ignore[misc]
         print(f"  {title + ': open, step a night':34} {1000 * opened:8.0f} ms {1000 * float(np.median(taken)):8.0f} ms")
+    frame_steps(collector)
+    taps(collector, nights)
+    new_revision(collector)
     collector.archive.close()
+
+
+def frame_steps(collector: Collector) -> None:
+    """Print what a step from frame to frame of the last scan takes the server."""
+    scans = collector.snapshot().scans
+    if scans.empty:
+        return
+    last = scans.iloc[-1]
+    place = f"night={last['night']}&band={last['band']}&scan={last['scan']}&read={last['read']}"
+    session = Session(collector, f"?page=scan&{place}&frame=9")
+    taken = [seconds(lambda k=k: session.go(frame=k)) for k in range(10, 22)]  # type: ignore[misc]
+    print(f"  {'Scan: step a frame':34} {1000 * float(np.median(taken)):8.0f} ms")
+
+
+def taps(collector: Collector, nights: Sequence[str]) -> None:
+    """Print what a tap on a point of Review or Trends takes: the page of another night."""
+    taken = []
+    for night in nights:
+        session = Session(collector, "?page=trends")
+        taken.append(seconds(lambda s=session, n=night: s.go(page="night", night=n)))  # type: ignore[misc]
+    print(f"  {'Trends: tap on a point → night':34} {1000 * float(np.median(taken)):8.0f} ms")
+
+
+def new_revision(collector: Collector) -> None:
+    """Print how soon a session shows a new revision, and how long at most it could not answer meanwhile."""
+    session = Session(collector, "?page=review")
+    collector.archive.announce()
+    begun, longest, before = time.perf_counter(), 0.0, session.snapshot
+    while session.snapshot is before:
+        longest = max(longest, seconds(session.poll))
+        time.sleep(0.005)
+    words = "new revision: shown, longest halt"
+    print(f"  {words:34} {1000 * (time.perf_counter() - begun):8.0f} ms {1000 * longest:8.0f} ms")
 
 
 def resident_mb(served: Served) -> float:
