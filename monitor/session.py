@@ -65,6 +65,8 @@ class Session:
         self.snapshot = collector.snapshot()
         self._page: Page | None = None
         self._page_key: tuple[str, bool] = ("", False)
+        # Pages that take long to build stay, out of sight, when another is shown.
+        self._kept: dict[tuple[str, bool], Page] = {}
         self.browser = Browser(dark={} if dark is None else {"on": dark, "n": 0})
         self.rail = Html(on={"go": self._follow}, css=RAIL_CSS)
         self.top = Html(
@@ -127,17 +129,26 @@ class Session:
         key = (self.view.page, self.theme.dark)
         try:
             if self._page is None or key != self._page_key:
-                module = import_module(f"monitor.pages.{self.view.page}")
-                self._page = module.build(self)
+                self._kept = {k: p for k, p in self._kept.items() if k[1] == self.theme.dark}
+                self._page = self._kept.get(key)
+                if self._page is None:
+                    self._page = import_module(f"monitor.pages.{self.view.page}").build(self)
+                    if getattr(self._page, "keep", False):
+                        self._kept[key] = self._page
                 self._page.show(self.view, self.snapshot)
                 self._page_key = key
-                self.main[:] = [self._page.panel]
+                hidden = [p.panel for p in self._kept.values() if p is not self._page]
+                for panel in hidden:
+                    panel.visible = False
+                self._page.panel.visible = True
+                self.main[:] = [self._page.panel, *hidden]
             else:
                 self._page.show(self.view, self.snapshot)
         except Exception as error:
             # A page that fails says so; the others stay within reach.
             _log.exception("page %s failed", self.view.page)
             words = str(error) if isinstance(error, CalibError) else f"{type(error).__name__}: {error}"
+            self._kept.pop(key, None)
             self._page, self._page_key = None, ("", False)
             self.main[:] = [Html(_FAILED.format(PAGES[self.view.page], words))]
 

@@ -39,6 +39,9 @@ def build(session: Session) -> Night:
 class Night:
     """One night, one band: its images side by side."""
 
+    # Thirteen figures: to show them again is five times quicker than to build them again.
+    keep = True
+
     def __init__(self, session: Session) -> None:
         self._session = session
         self._store = _stores.setdefault(session.collector, LayerStore())

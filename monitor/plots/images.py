@@ -16,10 +16,12 @@ from bokeh.models import (
     CustomJS,
     CustomJSHover,
     HoverTool,
+    Image,
     Label,
     LinearColorMapper,
     NumeralTickFormatter,
     Range1d,
+    Scatter,
     Span,
 )
 from bokeh.plotting import figure
@@ -174,10 +176,8 @@ def _figure(frame: Frame, colours: Theme, **options: Any) -> Any:
 
 def _add_mark(f: Any, frame: Frame, colours: Theme, size: int) -> None:
     for colour, width in ((colours.panel, 4), (colours.ink, 1.5)):
-        f.scatter(
-            "x", "y", source=frame.mark, marker="square", size=size, fill_color=None, line_color=colour,
-            line_width=width, level="overlay",
-        )  # fmt: skip
+        square = Scatter(x="x", y="y", marker="square", size=size, fill_color=None, line_color=colour, line_width=width)
+        f.add_glyph(frame.mark, square, level="overlay")
     f.add_tools(CrosshairTool(overlay=[frame.across, frame.along]))
 
 
@@ -190,12 +190,12 @@ class SmallImage:
         self.source = ColumnDataSource(dict(_SMALL))
         f = _figure(
             frame, colours, aspect_ratio=176 / 210, sizing_mode="scale_width", title=kind.title,
-            toolbar_location=None,
+            toolbar_location=None, x_axis_location=None, y_axis_location=None,
         )  # fmt: skip
-        f.axis.visible = False
         f.title.text_font_size = "12px"
-        self.image = f.image("image", "x", "y", "dw", "dh", color_mapper=mapper, source=self.source)
-        self.hole, self.words = _hole(f, colours, 11)
+        # Without the glyphs of selections, hovers and so on that `figure.image` makes: there are many such images.
+        self.image = f.add_glyph(self.source, Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=mapper))
+        self._hole: tuple[BoxAnnotation, Label] | None = None
         bar = ColorBar(
             color_mapper=mapper,
             height=7,
@@ -245,7 +245,10 @@ class SmallImage:
         self._sent = key
         self._bar.visible = binned is not None and self.kind.scale != "flags"
         self.source.data = dict(_SMALL) if binned is None else _columns(binned, window, extras=False)
-        _show_hole(self.hole, self.words, self._frame, "" if binned is not None else layer.reason, 24)
+        if binned is None and self._hole is None:
+            self._hole = _hole(self.figure, self._colours, 11)
+        if self._hole is not None:
+            _show_hole(*self._hole, self._frame, "" if binned is not None else layer.reason, 24)
 
 
 def _show_hole(hole: BoxAnnotation, words: Label, frame: Frame, reason: str, width: int) -> None:

@@ -390,3 +390,28 @@ def test_a_wide_table_shows_that_it_goes_on(server: Served, window: Open) -> Non
     assert brightness(right=False) - brightness(right=True) > 15
     box.evaluate("e => e.scrollLeft = e.scrollWidth")
     assert brightness(right=True) - brightness(right=False) > 15
+
+
+def test_a_page_that_is_left_and_opened_again_shows_what_is_now(server: Served, faulty: Night, window: Open) -> None:
+    """The images stay in the browser, out of sight, and are those of the night that is chosen meanwhile."""
+    w = window()
+    page = w.open(f"{server.url}?page=night&night={faulty.date(3)}&band=J")
+    canvas = "() => [...Bokeh.documents[0].all_models].filter(m => m.type === 'Image').map(m => m.id).sort().join()"
+    before = page.evaluate(canvas)
+    w.go("review")
+    assert page.locator("h1:visible, h1.sr").first.inner_text() == f"Review of {faulty.date(3)}"
+    assert page.locator("#other").is_hidden()
+    page.locator("#previous").click()
+    arrive(page, night=faulty.date(2))
+    w.go("night")
+    assert page.evaluate(canvas) == before
+    titles = "() => [...Bokeh.documents[0].all_models].filter(m => m.type === 'Title').map(m => m.text)"
+    assert any(f"J · {faulty.date(2)}" in t for t in page.evaluate(titles))
+    box = page.locator("#main canvas").first.bounding_box()
+    assert box is not None
+    assert box["width"] > 300
+    # In another theme it is built anew.
+    page.keyboard.press("t")
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
+    page.wait_for_function(f"before => ({canvas})() !== before", arg=before)
+    w.settle()
