@@ -296,7 +296,7 @@ def _sentence(band: str, badges: tuple[Badge, ...]) -> str:
 def _part(badge: Badge) -> str:
     name, state = badge.subject, badge.state
     if state == "rejected":
-        number = f" {badge.number} {badge.unit}".rstrip() if badge.unit.startswith(("%", "DN")) else ""
+        number = f" {badge.number} {badge.unit}".rstrip() if badge.unit in ("%", "DN") else ""
         return f"{name} rejected, {badge.cause}{number}"
     if badge.cause:
         return f"{name} {badge.cause}"

@@ -204,7 +204,9 @@ def _dark_reference(f: NightFiles) -> Found:
 
 
 def _flags(f: NightFiles) -> Found:
-    masks = [p["DQ"] for p in (f.dark, f.flat if f.flat is not None else f.canonical) if p is not None and "DQ" in p]
+    # A flat of which no pixel could be fitted says nothing of the pixels.
+    fitted = f.flat is not None and bool(usable(f.flat["DQ"]).any())
+    masks = [p["DQ"] for p in (f.dark, f.flat if fitted else f.canonical) if p is not None and "DQ" in p]
     if not masks:
         return "there is neither a dark nor a flat"
     mask = np.bitwise_or.reduce([m.astype(np.uint8) for m in masks])

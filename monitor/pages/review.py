@@ -15,7 +15,7 @@ from monitor.address import View, search
 from monitor.collect import Snapshot
 from monitor.collect_series import worst
 from monitor.components.html import Html, Safe, join
-from monitor.compute import BandHealth, absent, band_health, cause_words, ratio_percent, standing
+from monitor.compute import BandHealth, absent, band_health, cause_words, ratio_percent, standing, telling
 from monitor.palette import STATES
 from monitor.plots.base import night_time
 from monitor.plots.deviations import DeviationPlot
@@ -42,8 +42,8 @@ class Review:
         go = {"go": session._follow}
         self._cards = Html(on=go, css=CARDS_CSS)
         self._alerts = Html(on=go, css=ALERTS_CSS)
-        self._maps = Html(on=go, css=MAPS_CSS)
-        self._strips = Html(on=go, css=STRIPS_CSS)
+        self._maps = Html(on=go, css=MAPS_CSS, css_classes=["ratio"])
+        self._strips = Html(on=go, css=STRIPS_CSS, css_classes=["sky"])
         profile = session.snapshot.profile
         self._range = Range1d(0, 1)
         self._plots: dict[tuple[str, str], DeviationPlot] = {}
@@ -147,7 +147,8 @@ class Review:
                 factor = max(1, found[0].shape[0] // 128)
                 uri = data_uri(png(found[0], -STRETCH_PERCENT, STRETCH_PERCENT, factor=factor))
                 picture = Safe('<img src="{}" alt="ratio map of {}">').format(uri, band)
-            words = cause_words(row["cause"])[0] or state.word
+            number, unit = telling("flat", row["cause"])
+            words = f"{cause_words(row['cause'])[0] or state.word} {number} {unit}".rstrip()
             cells.append(
                 Safe(
                     '<a class="map" data-nav href="{}" title="{}">{}<b>{}</b> <span class="{}">{} {}</span></a>'
@@ -155,9 +156,9 @@ class Review:
             )
         return Safe(
             '<section class="card"><h2>Ratio maps <span class="muted">flat / canonical before it, ±{:g} %</span></h2>'
-            '<div class="maps">{}</div>'
+            '<div class="maps" style="--n: {}">{}</div>'
             '<div class="scale"><span>−{:g} %</span><i></i><span>+{:g} %</span></div></section>'
-        ).format(STRETCH_PERCENT, join(cells), STRETCH_PERCENT, STRETCH_PERCENT)
+        ).format(STRETCH_PERCENT, len(cells), join(cells), STRETCH_PERCENT, STRETCH_PERCENT)
 
     def _strips_html(self, snapshot: Snapshot, night: str) -> Safe:
         blocks = self._session.collector.sky_offsets(night)
@@ -201,9 +202,10 @@ class Review:
             '<p class="muted key"><i class="accepted"></i> accepted <i class="rejected">✕</i> rejected '
             '<i class="rejected subst">✕</i> rejected, another block\'s offset used</p>'
         )
-        return Safe('<section class="card">{}<div class="strips" data-scroll="strips">{}</div>{}</section>').format(
-            head, join(rows), legend
-        )
+        return Safe(
+            '<section class="card">{}<div class="strips" data-scroll="strips" data-more="more">{}</div>'
+            '<p class="more muted" aria-hidden="true"></p>{}</section>'
+        ).format(head, join(rows), legend)
 
 
 def _cards_html(health: list[BandHealth], night: str) -> Safe:
@@ -313,12 +315,12 @@ def _legend_html() -> str:
 
 CARDS_CSS = """
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; }
-.band { border-left: 4px solid var(--muted); padding: 10px 12px; }
+.band { border-left: 4px solid var(--muted); padding: 10px 12px; display: flex; flex-direction: column; }
 .band.good { border-left-color: var(--good); } .band.watch, .band.notice { border-left-color: var(--watch); }
 .band.bad, .band.rejected { border-left-color: var(--bad); }
 .band h2 { color: var(--ink); min-height: 38px; }
-.badges { display: grid; grid-template-columns: repeat(5, 1fr); gap: 6px; margin-top: 8px; }
-.badge { display: flex; flex-direction: column; border: 1px solid var(--line); border-radius: 8px; padding: 5px 6px;
+.badges { display: grid; grid-template-columns: repeat(5, 1fr); gap: 6px; margin-top: auto; padding-top: 8px; }
+.badge { display: flex; flex-direction: column; border: 1px solid var(--line); border-radius: 8px; padding: 5px;
   text-decoration: none; min-width: 0; }
 .badge:hover { border-color: currentColor; text-decoration: none; }
 .what { color: var(--muted); font-size: 11px; white-space: nowrap; }
@@ -358,8 +360,10 @@ LEGEND_CSS = """
 .d { background: color-mix(in srgb, var(--bad) 35%, transparent); }
 """
 
+# The maps are as wide as the height that is left for them; the strips take the rest.
 FOOT_CSS = """
 :host { gap: 12px; margin-top: 12px; }
+:host > .ratio { flex: 0 1 562px; } :host > .sky { flex: 1 1 0; }
 @media (max-width: 1000px) {
   :host { flex-direction: column !important; height: auto !important; }
   :host > * { flex: none !important; height: auto !important; width: 100% !important; }
@@ -367,10 +371,10 @@ FOOT_CSS = """
 """
 
 MAPS_CSS = """
-.maps { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; margin-top: 8px; }
+.maps { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: 12px; margin-top: 8px; }
 .map { color: var(--ink); font-size: 12px; text-decoration: none; min-width: 0; }
 .map img, .hole { width: 100%; aspect-ratio: 1; border-radius: 6px; display: block; image-rendering: pixelated;
-  max-height: 170px; object-fit: contain; object-position: left; }
+  object-fit: contain; }
 .hole { background: repeating-linear-gradient(45deg, var(--ground) 0 6px, var(--line) 6px 7px);
   display: grid; place-items: center; color: var(--muted); text-align: center; padding: 8px; }
 .scale { display: flex; gap: 8px; align-items: center; font-size: 11px; color: var(--muted); margin-top: 6px; }
@@ -388,6 +392,7 @@ i { display: inline-grid; place-items: center; font-style: normal; font-size: 11
 i.accepted { background: var(--good); } i.rejected { border-color: var(--bad); color: var(--bad); }
 i.subst { background: repeating-linear-gradient(45deg, transparent, transparent 3px,
   color-mix(in srgb, var(--bad) 35%, transparent) 3px, color-mix(in srgb, var(--bad) 35%, transparent) 5px); }
+.more { margin: 4px 0 0; font-size: 12px; } .more:empty { display: none; }
 .key { display: flex; gap: 6px; align-items: center; font-size: 12px; margin: 8px 0 0; flex-wrap: wrap; }
 .key i { flex: none; width: 18px; height: 14px; }
 """

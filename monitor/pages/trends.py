@@ -35,7 +35,8 @@ from monitor.pages.trends_markup import (
     legend_html,
     night_html,
 )
-from monitor.plots.trend import Overview, TrendPlot, reach
+from monitor.plots.overview import Overview
+from monitor.plots.trend import TrendPlot
 from monitor.session import Session
 
 __all__ = ["build"]
@@ -169,9 +170,7 @@ class Trends:
                 night=night,
                 fit=fit,
             )
-        self._overview.update(
-            list(parts.values()), self._extent(snapshot), reach(pd.concat(parts.values()), (), "data")
-        )
+        self._overview.update(parts, self._extent(snapshot))
         bands = ",".join(str(k) for k, b in enumerate(self._plots) if b in shown)
         said = {"product": choice.product, "metric": choice.metric, "unit": choice.unit, "bands": bands}
         self._said.data = {k: [v] for k, v in said.items()}

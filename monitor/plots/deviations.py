@@ -42,6 +42,7 @@ class DeviationPlot:
         )
         limit_bands(f, colours, limits.watch, limits.drift)
         f.toolbar_location = None
+        f.min_border_right = 20  # half a date beyond the last night
         f.y_range = Range1d(-1.3 * limits.drift, 1.3 * limits.drift)
         good, bad = colours.state("good"), colours.state("rejected")
         f.segment("time", "low", "time", "high", source=self.accepted, color=good, alpha=0.45)

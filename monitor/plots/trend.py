@@ -1,4 +1,4 @@
-"""One series over the whole survey: errors, limits, verdicts, hardware periods, decisions; and an overview of it."""
+"""One series over the whole survey: errors, limits, verdicts, hardware periods, decisions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bokeh.models import BoxAnnotation, ColumnDataSource, HoverTool, Range1d, RangeTool, TapTool
-from bokeh.plotting import figure
+from bokeh.models import BoxAnnotation, ColumnDataSource, HoverTool, Range1d, TapTool
 from numpy.typing import NDArray
 
 from monitor.compute_trends import Mark
 from monitor.palette import STATES, Theme
-from monitor.plots.base import dated_figure, narrow_dates, night_time, style
+from monitor.plots.base import dated_figure, night_time
 
-__all__ = ["Overview", "TrendPlot", "nearest", "reach", "value_words", "with_gaps"]
+__all__ = ["TrendPlot", "nearest", "reach", "value_words", "with_gaps"]
 
 Zones = Sequence[tuple[float | None, float | None, str]]
 
 # Across longer silences no line is drawn: nobody knows what happened in between.
 LONGEST_GAP = np.timedelta64(10, "D")
-_EDGE = 0.035
+# Markers at an edge of the axis are whole, with a ring round them; words of a hardware period stand above them.
+_EDGE, _HEAD = 0.07, 0.15
 # Beyond these no one can use a digit, however small the formal error.
 _MOST_DIGITS = {"pixels": 0, "blocks": 0, "DN": 1, "e⁻": 2, "%": 3, "e⁻/DN": 3, "K": 2}
 _MARKERS = {"rejected": "x", "provisional": "circle_dot"}
@@ -205,18 +205,19 @@ class TrendPlot:
         """
         low, high = reach(table, zones, fit)
         f = self.figure
-        f.y_range.update(start=low, end=high)
+        edges = [m for m in marks if m.kind != "decision"]
+        head = high + _HEAD * (high - low) if edges else high
+        f.y_range.update(start=low, end=head)
         f.yaxis.axis_label = f"{label} / {unit}" if unit else label
         f.title.text = title
         self._show_zones(zones)
         table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
-        edges = [m for m in marks if m.kind != "decision"]
         top = high - _EDGE * (high - low)
         self.points.data = data = self._columns(table, (low, high), top, unit, signed=label.startswith("Δ"))
         calm = np.array([s != "rejected" for s in data["status"]], dtype=bool)
         time, value = with_gaps(data["time"][calm], data["value"][calm], [m.night for m in edges])
         self.line.data = {"time": time, "value": value}
-        self._show_marks(edges, [m for m in marks if m.kind == "decision"], low, high)
+        self._show_marks(edges, [m for m in marks if m.kind == "decision"], low, head)
         self.ring(night)
 
     def ring(self, night: str) -> None:
@@ -314,43 +315,3 @@ def _word(status: str) -> str:
     if status == "watch":
         return f"{STATES['watch'].sign} some blocks rejected"
     return f"{STATES[status].sign} {STATES[status].word}" if status in STATES else "no verdict applies"
-
-
-class Overview:
-    """The whole survey in a strip; the window in it is what the figures above show."""
-
-    def __init__(self, colours: Theme, *, x_range: Range1d, height: int = 76) -> None:
-        self.source = ColumnDataSource({"time": [], "value": [], "colour": []})
-        f = figure(
-            x_axis_type="datetime",
-            height=height,
-            tools="",
-            toolbar_location=None,
-            x_range=Range1d(0, 1),
-            y_range=Range1d(0, 1),
-            sizing_mode="stretch_width",
-        )
-        f.scatter("time", "value", source=self.source, size=3, color="colour", alpha=0.8)
-        tool = RangeTool(x_range=x_range)
-        tool.overlay.update(
-            fill_color=colours.accent, fill_alpha=0.16, line_color=colours.accent, line_alpha=0.9, line_dash="solid"
-        )
-        f.add_tools(tool)
-        f.xaxis.formatter = narrow_dates()
-        f.yaxis.visible = False
-        f.ygrid.visible = False
-        self.figure = style(f, colours)
-        self._colours = colours
-
-    def update(self, tables: Sequence[pd.DataFrame], ends: tuple[float, float], values: tuple[float, float]) -> None:
-        """Show series on one scale, from the first to the last night (times in ms)."""
-        self.figure.x_range.update(start=ends[0], end=ends[1])
-        table = pd.concat(tables) if tables else pd.DataFrame({"night": [], "value": [], "status": []})
-        table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
-        span = (values[1] - values[0]) or 1.0
-        c = self._colours
-        self.source.data = {
-            "time": night_time(table["night"]),
-            "value": np.clip((table["value"].to_numpy(dtype=float) - values[0]) / span, 0.06, 0.94),
-            "colour": [c.state(s) if s in STATES else c.ink for s in table["status"]],
-        }

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ from small_camera import Night, small_text
 from calib.archive import schema
 from calib.archive.database import Archive
 from monitor.address import PAGES
+from monitor.server import free_port
 
 pytest.importorskip("pytest_playwright")
 pytestmark = pytest.mark.slow
@@ -415,3 +416,52 @@ def test_a_page_that_is_left_and_opened_again_shows_what_is_now(server: Served, 
     page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
     page.wait_for_function(f"before => ({canvas})() !== before", arg=before)
     w.settle()
+
+
+@pytest.fixture(scope="module")
+def long_server(faulty: Night, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The rows of the archive many times over: 1300 nights."""
+    from tests.bench.page import lengthen
+
+    root = lengthen(faulty.root, tmp_path_factory.mktemp("long") / "archive", 1300)
+    served = Served(root, free_port())
+    served.start()
+    yield served
+    served.stop()
+
+
+def test_a_long_survey_is_dragged_and_zoomed(long_server: Served, faulty: Night, window: Open) -> None:
+    w = window()
+    page = w.open(f"{long_server.url}?page=trends&night={faulty.date(4)}&days=60")
+    read = (
+        "() => { const all = [...Bokeh.documents[0].all_models];"
+        " const s = all.find(m => m.type === 'RangeTool').x_range; return [s.start, s.end] }"
+    )
+    before, day = page.evaluate(read), 86_400_000
+    assert 55 < (before[1] - before[0]) / day < 65
+    shown = "() => [...Bokeh.documents[0].all_models].filter(m => m.type === 'ColumnDataSource' && m.data.true)"
+    assert page.evaluate(f"({shown})().map(s => s.data.true.length)")[0] >= 1000
+    # The strip is the last figure with a canvas; its window is at the right end.
+    strip = page.locator("#main canvas:visible").last.bounding_box()
+    assert strip is not None
+    y, right = strip["y"] + 30, strip["x"] + strip["width"] - 46
+    page.mouse.move(right, y)
+    page.mouse.down()
+    for step in range(1, 9):
+        page.mouse.move(right - 50 * step, y)
+    page.mouse.up()
+    page.wait_for_function(f"before => ({read})()[0] < before - 200 * {day}", arg=before[0], timeout=3000)
+    moved = page.evaluate(read)
+    assert (moved[1] - moved[0]) == pytest.approx(before[1] - before[0], rel=0.01)
+    w.settle()
+    # The wheel over a series zooms all of them, and the night stays.
+    first = page.locator("#main canvas:visible").first.bounding_box()
+    assert first is not None
+    page.locator(".bk-tool-icon-wheel-zoom, [title='Wheel Zoom (x-axis)']").first.click(force=True)
+    page.mouse.move(first["x"] + first["width"] / 2, first["y"] + 80)
+    page.mouse.wheel(0, -400)
+    page.wait_for_function(
+        f"span => {{ const [a, b] = ({read})(); return b - a < 0.9 * span }}", arg=moved[1] - moved[0], timeout=3000
+    )
+    w.settle()
+    assert query(page)["night"] == faulty.date(4)
