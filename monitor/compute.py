@@ -92,7 +92,7 @@ _MEASURED_BY = {
 }
 # The units of numbers that are ratios, or shares of something.
 _UNITS = {"residual": "χ²", "range": "×", "pixel_scatter": "×", "noise_high": "×", "noise_low": "×"}
-_UNITS |= {"beyond_2pct": "% px", "good_pixels": "% px", "frames": "frames"}
+_UNITS |= {"beyond_2pct": "% px", "good_pixels": "% px", "samples_left": "% left", "frames": "frames"}
 
 
 def telling(subject: str, cause: str) -> tuple[str, str]:

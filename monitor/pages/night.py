@@ -15,11 +15,16 @@ from monitor.collect import Collector, Snapshot
 from monitor.collect_night import NightRows, night_files, night_rows
 from monitor.components.html import Html
 from monitor.compute import absent
-from monitor.compute_night import KINDS, Layer, LayerStore, bin_window, layers, limits_of, window_of
+from monitor.compute_layers import KINDS, Layer, layers
+from monitor.compute_stretch import limits_of
+from monitor.compute_window import bin_window, window_of
+from monitor.layer_store import LayerStore
 from monitor.pages.night_controls import HEAD_CSS, STRETCH_CSS, band_key, head_html, stretch_html
 from monitor.pages.night_pixel import PixelPart
 from monitor.pages.night_tables import TABLES_CSS, cells_html, checks_html, diagnosis_html, used_html
-from monitor.plots.images import BigImage, Frame, Histogram, SmallImage, mapper_for
+from monitor.plots.big_image import BigImage
+from monitor.plots.histogram import Histogram
+from monitor.plots.images import Frame, SmallImage, mapper_for
 from monitor.session import Session
 
 __all__ = ["build"]

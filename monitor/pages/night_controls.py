@@ -10,7 +10,7 @@ from monitor.collect import Snapshot
 from monitor.collect_night import NightRows
 from monitor.components.html import Safe, join
 from monitor.compute import absent, cause_words, standing
-from monitor.compute_night import KINDS, Layer
+from monitor.compute_layers import KINDS, Layer
 from monitor.pages.night_tables import number
 from monitor.palette import STATES
 from monitor.plots.images import FLAG_COLOURS, MISSING

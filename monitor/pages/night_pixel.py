@@ -16,7 +16,7 @@ from monitor.address import View
 from monitor.collect import Collector, Snapshot
 from monitor.collect_pixel import HistoryPoint, PixelHistory, RawStore, twilight_pixel
 from monitor.components.html import Html
-from monitor.compute_night import Layer
+from monitor.compute_layers import Layer
 from monitor.compute_pixel import FATES, fit_pixel
 from monitor.pages.night_controls import PIXEL_CSS, pixel_html, place_words
 from monitor.pages.night_tables import number

@@ -173,7 +173,7 @@ def checks_html(subject: str, title: str, row: Row | None, snapshot: Snapshot, r
                 '<td class="outcome {}"><span aria-hidden="true">{}</span> {}</td></tr>'
             ).format(
                 c.check.meaning,
-                c.check.name.replace("_", " "),
+                c.check.name.replace("2pct", "2 %").replace("_", " "),
                 c.check.meaning,
                 " strong" if kind == "rejected" else "",
                 value,

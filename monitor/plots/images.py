@@ -1,4 +1,4 @@
-"""Images of a detector, linked in pan and zoom: small ones side by side, and a large one with its histogram."""
+"""Images of a detector, linked in pan and zoom: small ones side by side, and what all of them have in common."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from bokeh.models import (
     ColorBar,
     ColumnDataSource,
     CrosshairTool,
-    CustomJS,
     CustomJSHover,
     HoverTool,
     Image,
     Label,
     LinearColorMapper,
-    NumeralTickFormatter,
     Range1d,
     Scatter,
     Span,
@@ -28,12 +26,29 @@ from bokeh.plotting import figure
 
 from calib.flags import FLAGS
 from monitor.compute import signed
-from monitor.compute_night import Binned, Kind, Layer, Window
+from monitor.compute_layers import Kind, Layer
+from monitor.compute_window import Binned, Window
 from monitor.palette import STATES, Theme
 from monitor.plots.base import style
 from monitor.plots.thumbnail import DIVERGING, SEQUENTIAL, hex_palette
 
-__all__ = ["FLAG_COLOURS", "MISSING", "BigImage", "Frame", "Histogram", "SmallImage", "mapper_for"]
+__all__ = [
+    "EMPTY",
+    "FLAG_COLOURS",
+    "FLAG_WORDS",
+    "MISSING",
+    "NUMBER",
+    "PIXEL",
+    "Frame",
+    "SmallImage",
+    "add_mark",
+    "formatter",
+    "hole_in",
+    "image_columns",
+    "image_figure",
+    "mapper_for",
+    "show_hole",
+]
 
 # A colour that no table has.
 MISSING = "#cc0099"
@@ -53,14 +68,14 @@ FLAG_COLOURS: dict[str, str] = {
 _SIGNS = {name: state.sign for name, state in STATES.items()}
 _NAMES = ", ".join(f'[{f.value}, "{f.name}"]' for f in FLAGS)
 
-_NUMBER = CustomJSHover(
+NUMBER = CustomJSHover(
     code="""
     if (value == null || (typeof value == "number" && isNaN(value))) return "no value"
     return Number(value).toFixed(Number(format)).replace("-", "\u2212")
     """
 )
-_PIXEL = CustomJSHover(code="return String(Math.floor(value))")
-_FLAGS = CustomJSHover(
+PIXEL = CustomJSHover(code="return String(Math.floor(value))")
+FLAG_WORDS = CustomJSHover(
     code=f"""
     const names = [{_NAMES}].filter(([bit, _]) => value & bit).map(([_, name]) => name)
     return names.length ? names.join(", ") : "none"
@@ -68,7 +83,8 @@ _FLAGS = CustomJSHover(
 )
 
 
-def _formatter(code: CustomJSHover) -> CustomJSHover:
+def formatter(code: CustomJSHover) -> CustomJSHover:
+    """Return a copy of what puts a hovered value into words."""
     # A model belongs to one document: every session takes its own copy.
     return CustomJSHover(code=code.code)
 
@@ -115,10 +131,11 @@ def mapper_for(kind: Kind, colours: Theme) -> LinearColorMapper:
 
 
 _SMALL: dict[str, list[Any]] = {n: [] for n in ("image", "x", "y", "dw", "dh")}
-_EMPTY: dict[str, list[Any]] = {**_SMALL, "sigma": [], "flags": []}
+EMPTY: dict[str, list[Any]] = {**_SMALL, "sigma": [], "flags": []}
 
 
-def _columns(binned: Binned, window: Window, *, extras: bool) -> dict[str, list[Any]]:
+def image_columns(binned: Binned, window: Window, *, extras: bool) -> dict[str, list[Any]]:
+    """Return the columns of an image's source, with σ and flags if wanted."""
     data: dict[str, list[Any]] = {
         "image": [binned.value],
         "x": [window.x0],
@@ -132,7 +149,8 @@ def _columns(binned: Binned, window: Window, *, extras: bool) -> dict[str, list[
     return data
 
 
-def _hole(f: Any, colours: Theme, size: int) -> tuple[BoxAnnotation, Label]:
+def hole_in(f: Any, colours: Theme, size: int) -> tuple[BoxAnnotation, Label]:
+    """Add to a figure what stands where there is no image: hatching, and words of a size in pixels."""
     box = BoxAnnotation(
         fill_color=colours.ground,
         fill_alpha=1,
@@ -160,7 +178,8 @@ def _hole(f: Any, colours: Theme, size: int) -> tuple[BoxAnnotation, Label]:
     return box, words
 
 
-def _figure(frame: Frame, colours: Theme, **options: Any) -> Any:
+def image_figure(frame: Frame, colours: Theme, **options: Any) -> Any:
+    """Return an empty figure over the pixels, linked to all others of the frame."""
     f = figure(
         x_range=frame.x,
         y_range=frame.y,
@@ -174,7 +193,8 @@ def _figure(frame: Frame, colours: Theme, **options: Any) -> Any:
     return f
 
 
-def _add_mark(f: Any, frame: Frame, colours: Theme, size: int) -> None:
+def add_mark(f: Any, frame: Frame, colours: Theme, size: int) -> None:
+    """Mark the chosen pixel and the place of the pointer."""
     for colour, width in ((colours.panel, 4), (colours.ink, 1.5)):
         square = Scatter(x="x", y="y", marker="square", size=size, fill_color=None, line_color=colour, line_width=width)
         f.add_glyph(frame.mark, square, level="overlay")
@@ -188,7 +208,7 @@ class SmallImage:
         self.kind, self._frame = kind, frame
         self._sent: Any = None
         self.source = ColumnDataSource(dict(_SMALL))
-        f = _figure(
+        f = image_figure(
             frame, colours, aspect_ratio=176 / 210, sizing_mode="scale_width", title=kind.title,
             toolbar_location=None, x_axis_location=None, y_axis_location=None,
         )  # fmt: skip
@@ -217,10 +237,10 @@ class SmallImage:
                 tooltips=[("x, y", "$x{px}, $y{px}"), (kind.title, f"@image{{{kind.digits}}} {kind.unit}")]
                 if kind.scale != "flags"
                 else [("x, y", "$x{px}, $y{px}")],
-                formatters={"$x": _formatter(_PIXEL), "$y": _formatter(_PIXEL), "@image": _formatter(_NUMBER)},
+                formatters={"$x": formatter(PIXEL), "$y": formatter(PIXEL), "@image": formatter(NUMBER)},
             )
         )
-        _add_mark(f, frame, colours, 11)
+        add_mark(f, frame, colours, 11)
         f.min_border_left = f.min_border_right = 8
         f.min_border_bottom = 34
         self._colours = colours
@@ -244,196 +264,15 @@ class SmallImage:
             return
         self._sent = key
         self._bar.visible = binned is not None and self.kind.scale != "flags"
-        self.source.data = dict(_SMALL) if binned is None else _columns(binned, window, extras=False)
+        self.source.data = dict(_SMALL) if binned is None else image_columns(binned, window, extras=False)
         if binned is None and self._hole is None:
-            self._hole = _hole(self.figure, self._colours, 11)
+            self._hole = hole_in(self.figure, self._colours, 11)
         if self._hole is not None:
-            _show_hole(*self._hole, self._frame, "" if binned is not None else layer.reason, 24)
+            show_hole(*self._hole, self._frame, "" if binned is not None else layer.reason, 24)
 
 
-def _show_hole(hole: BoxAnnotation, words: Label, frame: Frame, reason: str, width: int) -> None:
+def show_hole(hole: BoxAnnotation, words: Label, frame: Frame, reason: str, width: int) -> None:
+    """Say why there is no image, in lines of so many letters; an empty reason hides it."""
     ny, nx = frame.shape
     hole.update(visible=bool(reason), left=0, right=nx, bottom=0, top=ny)
     words.update(visible=bool(reason), x=nx / 2, y=0.68 * ny, text="\n".join(textwrap.wrap(reason, width)))
-
-
-class BigImage:
-    """The chosen image: axes, hover with value, σ and flags, a second image to blink with."""
-
-    def __init__(self, frame: Frame, colours: Theme) -> None:
-        self._frame, self._colours = frame, colours
-        self._sent: Any = None
-        self._other_sent: Any = None
-        self.source, self.other_source = ColumnDataSource(dict(_EMPTY)), ColumnDataSource(dict(_EMPTY))
-        f = _figure(frame, colours, aspect_ratio=1.06, sizing_mode="scale_width", title=" ", toolbar_location="above")
-        f.xaxis.axis_label, f.yaxis.axis_label = "x / pixel", "y / pixel"
-        f.min_border_right = 12
-        # One scale for good: an image does not notice that it was given another.
-        self.mapper = mapper = LinearColorMapper(hex_palette(SEQUENTIAL), low=0, high=1, nan_color=MISSING)
-        self.image = f.image("image", "x", "y", "dw", "dh", color_mapper=mapper, source=self.source)
-        self.other = f.image("image", "x", "y", "dw", "dh", color_mapper=mapper, source=self.other_source)
-        self.other.visible = False
-        self.hole, self.words = _hole(f, colours, 14)
-        self.bar = ColorBar(
-            color_mapper=mapper,
-            width=10,
-            padding=4,
-            label_standoff=4,
-            ticker=BasicTicker(desired_num_ticks=6),
-            major_label_text_color=colours.muted,
-            major_label_text_font_size="11px",
-            background_fill_color=None,
-            bar_line_color=colours.line,
-        )
-        f.add_layout(self.bar, "right")
-        self.hover = HoverTool(
-            renderers=[self.image],
-            formatters={
-                "$x": _formatter(_PIXEL),
-                "$y": _formatter(_PIXEL),
-                "@image": _formatter(_NUMBER),
-                "@sigma": _formatter(_NUMBER),
-                "@flags": _formatter(_FLAGS),
-            },
-        )
-        f.add_tools(self.hover)
-        # Which of two blinking nights is on screen is said in the image itself.
-        self.which = Label(
-            x=8,
-            y=8,
-            x_units="screen",
-            y_units="screen",
-            text="",
-            text_color=colours.ink,
-            text_font_size="14px",
-            text_font_style="bold",
-            background_fill_color=colours.panel,
-            background_fill_alpha=0.85,
-            padding=4,
-            visible=False,
-        )
-        f.add_layout(self.which)
-        _add_mark(f, frame, colours, 13)
-        f.toolbar.autohide = False
-        f.toolbar.active_scroll = None
-        # State of the browser alone: the toggling is not sent to the server. The label's tags carry the wish.
-        self.which.js_on_change("tags", CustomJS(args={"other": self.other, "which": self.which}, code=_BLINK))
-        self.figure = f
-
-    def show(
-        self, layer: Layer, binned: Binned | None, window: Window, key: Any, mapper: LinearColorMapper, title: str
-    ) -> None:
-        """Show a layer with the colours of a scale, or why there is none."""
-        kind = layer.kind
-        self.figure.title.text = title
-        self.mapper.update(palette=mapper.palette, low=mapper.low, high=mapper.high)
-        self.bar.visible = binned is not None and kind.scale != "flags"
-        unit = f" {kind.unit}" if kind.unit else ""
-        bins = f" (mean of {window.factor}×{window.factor} pixels)" if window.factor > 1 else ""
-        tips = [("x, y", "$x{px}, $y{px}" + bins)]
-        if kind.scale != "flags":
-            tips.append((kind.title, f"@image{{{kind.digits}}}{unit}"))
-            if layer.sigma is not None:
-                tips.append(("σ", f"@sigma{{{kind.digits}}}{unit}"))
-        self.hover.tooltips = [*tips, ("flags", "@flags{names}")]
-        if key == self._sent:
-            return
-        self._sent = key
-        self.source.data = dict(_EMPTY) if binned is None else _columns(binned, window, extras=True)
-        _show_hole(self.hole, self.words, self._frame, "" if binned is not None else layer.reason, 32)
-
-    def show_other(self, binned: Binned | None, window: Window, key: Any) -> None:
-        """Have the image of another night ready to blink with, on the same scale."""
-        if key == self._other_sent:
-            return
-        self._other_sent = key
-        self.other_source.data = dict(_EMPTY) if binned is None else _columns(binned, window, extras=True)
-
-    def set_blink(self, on: bool, here: str, there: str) -> None:
-        """Blink between two nights, or stop."""
-        wanted = [on, here, there] if on else [False]
-        if self.which.tags != wanted and (on or self.which.tags):
-            self.which.tags = wanted
-
-
-_BLINK = """
-    clearInterval(which.__timer)
-    const [on, here, there] = which.tags
-    const show = second => {
-      other.setv({visible: second}, {sync: false})
-      which.setv({text: (second ? there : here) ?? ""}, {sync: false})
-    }
-    which.setv({visible: !!on}, {sync: false})
-    show(false)
-    if (on) {
-      let second = false
-      which.__timer = setInterval(() => {
-        if (other.document == null) { clearInterval(which.__timer); return }
-        second = !second; show(second)
-      }, 500)
-    }
-"""
-
-
-class Histogram:
-    """How often each value occurs, in the image's own colours, with the ends of the stretch as a box to be dragged.
-
-    Attributes
-    ----------
-    box : BoxAnnotation
-        ``left`` and ``right`` are the ends of the stretch.
-    """
-
-    def __init__(self, colours: Theme, mapper: LinearColorMapper) -> None:
-        self._sent: Any = None
-        self.source = ColumnDataSource({"left": [], "right": [], "top": [], "centre": []})
-        self._x, self._y = Range1d(0, 1), Range1d(0.7, 10)
-        f = figure(
-            x_range=self._x, y_range=self._y, y_axis_type="log", height=118, sizing_mode="stretch_width",
-            tools="", toolbar_location=None, y_axis_label="pixels",
-        )  # fmt: skip
-        style(f, colours)
-        f.quad(
-            "left", "right", "top", 0.5, source=self.source, line_color=colours.muted, line_width=0.3,
-            fill_color={"field": "centre", "transform": mapper},
-        )  # fmt: skip
-        self.box = BoxAnnotation(
-            left=0, right=1, editable=True, movable="none", resizable="x", fill_color=colours.ink, fill_alpha=0.05,
-            line_color=colours.ink, line_width=1.5, hover_fill_alpha=0.1, level="overlay",
-        )  # fmt: skip
-        f.add_layout(self.box)
-        # The image follows the hand; the server hears of it when the hand rests.
-        drag = CustomJS(
-            args={"mapper": mapper},
-            code="if (cb_obj.right > cb_obj.left) mapper.setv({low: cb_obj.left, high: cb_obj.right})",
-        )
-        for name in ("left", "right"):
-            self.box.js_on_change(name, drag)
-        f.yaxis.ticker.desired_num_ticks = 3
-        f.yaxis.formatter = NumeralTickFormatter(format="0a")
-        f.xaxis.ticker.desired_num_ticks = 7
-        f.ygrid.visible = False
-        self.figure = f
-
-    def show(self, layer: Layer, low: float, high: float, key: Any) -> None:
-        """Show the values of a layer and the ends of its stretch."""
-        kind = layer.kind
-        # Flags are names, not numbers: their counts stand in the legend.
-        self.figure.visible = layer.value is not None and kind.scale != "flags"
-        self.box.update(left=low, right=high, visible=bool(layer.sample.size))
-        self.figure.xaxis.axis_label = f"{kind.title.lower()} / {kind.unit}" if kind.unit else kind.title.lower()
-        start, end = low - 0.35 * (high - low), high + 0.35 * (high - low)
-        full = (key, start, end)
-        if full == self._sent:
-            return
-        self._sent = full
-        self._x.update(start=start, end=end)
-        counts, edges = np.histogram(layer.sample, 120, (start, end))
-        seen = counts > 0
-        self._y.update(start=0.7, end=max(2.0 * float(counts.max(initial=1)), 10))
-        self.source.data = {
-            "left": edges[:-1][seen],
-            "right": edges[1:][seen],
-            "top": counts[seen],
-            "centre": 0.5 * (edges[:-1] + edges[1:])[seen],
-        }

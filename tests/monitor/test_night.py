@@ -14,8 +14,11 @@ from calib.flags import flag
 from monitor.collect import Collector
 from monitor.collect_night import NightFiles, night_files, night_rows
 from monitor.collect_pixel import PixelHistory, RawStore, pixel_values, twilight_pixel
-from monitor.compute_night import KINDS, Layer, LayerStore, Window, bin_window, flag_codes, layers, limits_of, window_of
+from monitor.compute_layers import KINDS, Layer, flag_codes, layers
 from monitor.compute_pixel import fit_pixel
+from monitor.compute_stretch import limits_of
+from monitor.compute_window import Window, bin_window, window_of
+from monitor.layer_store import LayerStore
 from monitor.pages.night_controls import band_key, place_words
 from monitor.pages.night_tables import cells_html, checks_html, number, signed_or_dash
 

@@ -21,7 +21,7 @@ from monitor.compute import band_health, telling
         ("flat", "too little change of light (range 1.15 < 2)", ("1.15", "×")),
         ("flat", "light leak (beyond_2pct 6 % > 1 %; cell_extreme 2.07 % > 1.2 %)", ("2.07", "%")),
         ("flat", "single pixels (beyond_2pct 1.5 % > 1 %)", ("1.5", "% px")),
-        ("flat", "saturated twilight (residual could not be measured; samples_left 7.61 % < 70 %)", ("7.61", "%")),
+        ("flat", "saturated twilight (residual could not be measured; samples_left 7.61 % < 70 %)", ("7.61", "% left")),
         ("flat", "unexplained structure (cell_rms 1e-3 % > 0 %)", ("1e−3", "%")),
         ("flat", "median reduced χ² of the fits: not measurable (residual could not be measured)", ("", "")),
         ("flat", "", ("", "")),

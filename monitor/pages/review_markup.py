@@ -1,0 +1,210 @@
+"""The markup of the Review page: cards, alerts, ratio maps, strips of sky offsets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from monitor.address import View, search
+from monitor.collect import Collector, Snapshot
+from monitor.components.html import Safe, join
+from monitor.compute import BandHealth, absent, cause_words, ratio_percent, standing, telling
+from monitor.palette import STATES
+from monitor.plots.thumbnail import data_uri, png
+
+__all__ = ["alerts_html", "cards_html", "legend_html", "maps_html", "strips_html"]
+
+STRETCH_PERCENT = 2.0
+
+
+def cards_html(health: list[BandHealth], night: str) -> Safe:
+    """Return a card a band: one sentence and its badges."""
+    cards = []
+    for h in health:
+        badges = []
+        for b in h.badges:
+            state = STATES[b.state]
+            target = search(View(page=b.page, night=night, band=h.band))
+            badges.append(
+                Safe(
+                    '<a data-nav class="badge {}" href="{}" title="{}"><span class="what">{}</span>'
+                    '<span class="value num"><span class="sign" aria-hidden="true">{}</span> {} '
+                    "<small>{}</small></span>"
+                    '<span class="word">{}</span></a>'
+                ).format(b.state, target, b.words, b.subject, state.sign, b.number or "—", b.unit, state.word)
+            )
+        cards.append(
+            Safe(
+                '<section class="card band {}" aria-label="{}"><h2>{}</h2><div class="badges">{}</div></section>'
+            ).format(h.worst, h.band, h.sentence, join(badges))
+        )
+    return Safe('<h1 class="sr">Review of {}</h1><div class="cards">{}</div>').format(night, join(cards))
+
+
+def alerts_html(snapshot: Snapshot, night: str) -> Safe:
+    """Return the alerts that are open in a night, worst first."""
+    a = snapshot.alerts
+    open_now = a[(a["night"] <= night) & (a["last_night"] >= _days_before(night, 3))]
+    rank = {"DRIFT": 0, "WATCH": 1, "NOTICE": 2}
+    ordered = sorted(
+        _one_matter([{str(k): v for k, v in r.items()} for r in open_now.to_dict("records")]),
+        key=lambda r: (rank.get(r["state"], 3), r["night"]),
+    )
+    rows = []
+    for r in ordered:
+        state = STATES["bad" if r["state"] == "DRIFT" else "watch"]
+        page = "scans" if r["product"] == "scans" else "trends"
+        target = search(
+            View(
+                page=page,
+                night=r["night"] if page == "scans" else night,
+                band=r["band"],
+                product="" if page == "scans" else r["product"],
+                region=r["region"],
+            )
+        )
+        since = "since last night" if r["night"] == night else f"since {r['night']}"
+        rows.append(
+            Safe(
+                '<li class="{}"><span class="sign" aria-hidden="true">{}</span><div><a data-nav href="{}">{}</a>'
+                '<div class="muted">{} · {}</div></div></li>'
+            ).format(
+                "bad" if r["state"] == "DRIFT" else "watch",
+                state.sign,
+                target,
+                r["text"],
+                r["state"].capitalize(),
+                since,
+            )
+        )
+    body = (
+        Safe('<ul data-scroll="alerts" data-more="more" tabindex="0" aria-label="open alerts">{}</ul>').format(
+            join(rows)
+        )
+        if rows
+        else Safe('<div class="empty">✓ No open alert.</div>')
+    )
+    more = Safe('<p class="more muted" aria-hidden="true"></p>') if len(rows) > 1 else ""
+    return Safe('<section class="card alerts"><h2>Open alerts <span class="muted">{}</span></h2>{}{}</section>').format(
+        len(rows) or "", body, more
+    )
+
+
+def _one_matter(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the alerts, the proposals of one hardware period by several products of a band as one."""
+    kept: list[dict[str, Any]] = []
+    proposals: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for alert in alerts:
+        if alert["metric"] == "hardware period":
+            proposals.setdefault((alert["band"], alert["night"]), []).append(alert)
+        else:
+            kept.append(alert)
+    for (band, night), group in proposals.items():
+        products = [a["product"] for a in group]
+        names = " and ".join([", ".join(products[:-1]), products[-1]] if len(products) > 1 else products)
+        nights = int(max(a["value"] for a in group))
+        text = (
+            f"{band}: the instrument changed on {night}. "
+            f"{names}: {nights} rejected nights in a row agree with each other. Start a hardware period on {night}"
+        )
+        kept.append({**group[-1], "text": text})
+    return kept
+
+
+def _days_before(night: str, days: int) -> str:
+    return str((pd.Timestamp(night) - pd.Timedelta(days=days)).date().isoformat())
+
+
+def legend_html() -> str:
+    """Return what the signs in the figures mean."""
+    return (
+        '<div class="legend"><h2>Deviation from the reference</h2><span><b class="good">●</b> accepted</span>'
+        '<span><b class="bad">✕</b> rejected</span>'
+        '<span><i class="w"></i> watch</span><span><i class="d"></i> drift</span>'
+        '<span class="muted">dark: level of the array; flat: quadrant that deviates most</span></div>'
+    )
+
+
+def maps_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
+    """Return the ratio maps of a night, all on one stretch."""
+    cells = []
+    for band in snapshot.bands:
+        row = snapshot.flat(night, band)
+        target = search(View(page="night", night=night, band=band))
+        if row is None:
+            state = STATES[absent(snapshot, night, band, "twilight")[0]]
+            words = "no flat" if state.name == "unknown" else f"flat {state.word}"
+            hole = Safe('<div class="map none"><div class="hole">{}</div><b>{}</b></div>')
+            cells.append(hole.format(words, band))
+            continue
+        found = ratio_percent(collector, row)
+        state = STATES[standing(snapshot, row["status"])[0]]
+        picture: Safe | str
+        if found is None:
+            picture = Safe('<div class="hole">nothing to compare with yet</div>')
+        elif not found[1].any():
+            picture = Safe('<div class="hole">no usable pixel</div>')
+        else:
+            factor = max(1, found[0].shape[0] // 128)
+            uri = data_uri(png(found[0], -STRETCH_PERCENT, STRETCH_PERCENT, factor=factor))
+            picture = Safe('<img src="{}" alt="ratio map of {}">').format(uri, band)
+        number, unit = telling("flat", row["cause"])
+        words = f"{cause_words(row['cause'])[0] or state.word} {number} {unit}".rstrip()
+        cells.append(
+            Safe('<a class="map" data-nav href="{}" title="{}">{}<b>{}</b> <span class="{}">{} {}</span></a>').format(
+                target, row["cause"] or "accepted", picture, band, row["status"], state.sign, words
+            )
+        )
+    return Safe(
+        '<section class="card"><h2>Ratio maps <span class="muted">flat / canonical before it, ±{:g} %</span></h2>'
+        '<div class="maps" style="--n: {}">{}</div>'
+        '<div class="scale"><span>−{:g} %</span><i></i><span>+{:g} %</span></div></section>'
+    ).format(STRETCH_PERCENT, len(cells), join(cells), STRETCH_PERCENT, STRETCH_PERCENT)
+
+
+def strips_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
+    """Return the sky offsets of all scans of a night as strips of blocks."""
+    blocks = collector.sky_offsets(night)
+    read = snapshot.profile.responsivity.read
+    blocks = blocks[blocks["read"] == read]
+    head = Safe('<h2>Sky offsets <span class="muted">{} of every scan, block by block</span></h2>').format(read)
+    if blocks.empty:
+        states = [absent(snapshot, night, b, "scan") for b in snapshot.bands]
+        state, words = next((s for s in states if s[0] != "unknown"), ("", "No scan in this night."))
+        sign = f"{STATES[state].sign} {STATES[state].word}: " if state else ""
+        return Safe('<section class="card">{}<div class="empty">{}{}</div></section>').format(head, sign, words)
+    rows = []
+    order = {b: k for k, b in enumerate(snapshot.bands)}
+    groups = sorted(
+        {(int(n), str(b)) for n, b in zip(blocks["scan"], blocks["band"], strict=True)},
+        key=lambda g: (g[0], order.get(g[1], 99)),
+    )
+    for scan, band in groups:
+        part = blocks[(blocks["scan"] == scan) & (blocks["band"] == band)]
+        marks = []
+        for _, b in part.iterrows():
+            kind = "accepted" if b["status"] == "accepted" else "rejected"
+            swap = "" if b["used_block"] == b["block"] else f"; offset of block {b['used_block']} used"
+            title = f"block {b['block']}, frames {b['first_frame']}–{b['last_frame']}: {b['cause'] or 'accepted'}{swap}"
+            marks.append(
+                Safe('<i class="{}{}" title="{}">{}</i>').format(
+                    kind, " subst" if swap else "", title, "" if kind == "accepted" else "✕"
+                )
+            )
+        target = search(View(page="scan", night=night, band=band, scan=scan))
+        good = int((part["status"] == "accepted").sum())
+        rows.append(
+            Safe(
+                '<a data-nav class="strip" href="{}"><span>scan {} {}</span><span class="blocks">{}</span>'
+                '<span class="num">{}/{}</span></a>'
+            ).format(target, scan, band, join(marks), good, len(part))
+        )
+    legend = Safe(
+        '<p class="muted key"><i class="accepted"></i> accepted <i class="rejected">✕</i> rejected '
+        '<i class="rejected subst">✕</i> rejected, another block\'s offset used</p>'
+    )
+    return Safe(
+        '<section class="card">{}<div class="strips" data-scroll="strips" data-more="more">{}</div>'
+        '<p class="more muted" aria-hidden="true"></p>{}</section>'
+    ).format(head, join(rows), legend)
