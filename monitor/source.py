@@ -59,7 +59,8 @@ class Source:
     def problem(self) -> str:
         """Return why there is nothing to show, with what to do about it; empty if there is something."""
         try:
-            if self.collector().snapshot().nights:
+            # Whoever opens the page sees what there is now, also where no other page was open to see it come.
+            if self.collector().refresh().nights:
                 return ""
             reason = f"{self.root} holds no night yet; fill it with `calib run RAW --archive {self.root}`"
         except (CalibError, OSError) as error:

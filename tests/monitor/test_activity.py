@@ -20,6 +20,7 @@ from monitor import collect
 from monitor.collect import Collector
 from monitor.compute import BandHealth, band_health
 from monitor.session import Session
+from monitor.source import Source
 
 SINCE = "1999-05-06T04:05:06.000Z"
 NIGHT, BAND = 4, "J"
@@ -215,3 +216,23 @@ def test_a_reading_that_fails_is_tried_again(
         wait_for(lambda: collector._reader is not None and not collector._reader.is_alive())
     wait_for(lambda: collector.changed(before))
     collector.archive.close()
+
+
+def test_whoever_comes_first_sees_what_there_is_now(faulty: Night, copy_of: Callable[[Night], Night]) -> None:
+    """Also where the archive changed while no page was open to notice, such as from nothing to a first night."""
+    night = copy_of(faulty)
+    archive = Archive(night.root)
+    with archive.begin() as connection:
+        gone = connection.execute(sa.select(schema.files)).mappings().all()
+        for table in (schema.darks, schema.flats, schema.scans, schema.files):
+            connection.execute(sa.delete(table))
+    source = Source(night.root)
+    assert "holds no night yet" in source.problem()
+    with archive.begin() as connection:
+        connection.execute(sa.insert(schema.files), [dict(r) for r in gone])
+    archive.announce()
+    assert source.problem() == ""
+    assert source.collector().snapshot().revision == archive.revision()
+    assert source.collector().snapshot().nights[-1] == night.date(NIGHT)
+    source.collector().archive.close()
+    archive.close()
