@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from calib.errors import CalibError
 from monitor.collect import Collector
 
@@ -65,6 +67,11 @@ class Source:
             reason = f"{self.root} holds no night yet; fill it with `calib run RAW --archive {self.root}`"
         except (CalibError, OSError) as error:
             reason = str(error)
+        except sa.exc.DatabaseError as error:
+            reason = (
+                f"{self.root} cannot be read ({error.orig}); if another version of the program made it, make a new "
+                "one with `calib run RAW --archive DIR`"
+            )
         return self._waiting() or reason
 
     def _stamp(self) -> Stamp | None:

@@ -43,6 +43,16 @@ class _Wanted:
     side: int
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """What is on screen, where it begins, how many pass the filters, and how many there are."""
+
+    items: Sequence[Item]
+    start: int
+    shown: int
+    total: int
+
+
 class Flats:
     """A gallery, a sheet of pictures at a time."""
 
@@ -52,7 +62,7 @@ class Flats:
         self._n = 0
         self._wanted: list[_Wanted] = []
         self._stretch = 2.0
-        self._shown = 0
+        self._shown, self._start = 0, 0
         self._filling: Any = None
         act: dict[str, Callable[[str], None]] = {
             "go": session._follow,
@@ -81,7 +91,7 @@ class Flats:
         self._session.go(start=None, image="", **changes)
 
     def _turn(self, by: int) -> None:
-        start = (self._session.view.start or 0) // SHEET * SHEET + by * SHEET
+        start = self._start + by * SHEET
         if 0 <= start < self._shown:
             self._session.go(start=start or None, image="")
 
@@ -93,11 +103,11 @@ class Flats:
         night = self._session.night
         first, last = night_range(snapshot, night, choices.days)
         start = (view.start or 0) // SHEET * SHEET
-        items, shown, total = self._items(snapshot, choices, first, last, start)
-        if start and not items:
-            start = max(0, (shown - 1) // SHEET * SHEET)
-            items, shown, total = self._items(snapshot, choices, first, last, start)
-        self._shown, self._stretch = shown, float(choices.stretch)
+        sheet = self._items(snapshot, choices, first, last, start)
+        if start and not sheet.items:
+            sheet = self._items(snapshot, choices, first, last, max(0, (sheet.shown - 1) // SHEET * SHEET))
+        items, start, shown, total = sheet.items, sheet.start, sheet.shown, sheet.total
+        self._shown, self._start, self._stretch = shown, start, float(choices.stretch)
         collector = self._session.collector
         names = [picture_id(collector, i, self._stretch) for i in items]
         opened = next((i for i in items if i.key == view.image), None)
@@ -111,9 +121,7 @@ class Flats:
         )
         self._fill(_AT_ONCE_S)
 
-    def _items(
-        self, snapshot: Snapshot, c: Choices, first: str, last: str, start: int
-    ) -> tuple[Sequence[Item], int, int]:
+    def _items(self, snapshot: Snapshot, c: Choices, first: str, last: str, start: int) -> _Sheet:
         if c.sky:
             sheet = sky_sheet(
                 self._session.collector,
@@ -127,12 +135,16 @@ class Flats:
                 start=start,
                 size=SHEET,
             )
-            return [sky_item(r, snapshot.profile) for r in sheet.rows], sheet.shown, sheet.total
+            return _Sheet([sky_item(r, snapshot.profile) for r in sheet.rows], start, sheet.shown, sheet.total)
         keys = flat_keys(snapshot, band=c.band, verdict=c.verdict, cause=c.cause, first=first, last=last)
+        view = self._session.view
+        if view.start is None and (named := [k for k, key in enumerate(keys) if " ".join(key) == view.image]):
+            # An address that names a picture and no sheet means the sheet that has it.
+            start = named[0] // SHEET * SHEET
         rows = [r for k in keys[start : start + SHEET] if (r := snapshot.flat(*k)) is not None]
         items = [flat_item(r, snapshot.profile) for r in rows]
         items = [replace(i, status=standing(snapshot, i.status)[0]) for i in items]
-        return items, len(keys), len(snapshot.flats)
+        return _Sheet(items, start, len(keys), len(snapshot.flats))
 
     def _href(self, item: Item) -> str:
         target = View(page="night", night=item.night, band=item.band, image="ratio")

@@ -20,8 +20,8 @@ from monitor.compute_stretch import limits_of
 from monitor.compute_window import bin_window, window_of
 from monitor.layer_store import LayerStore
 from monitor.pages.night_controls import HEAD_CSS, STRETCH_CSS, band_key, head_html, stretch_html
+from monitor.pages.night_foot import GAP_CSS, NightTables
 from monitor.pages.night_pixel import PixelPart
-from monitor.pages.night_tables import TABLES_CSS, cells_html, checks_html, diagnosis_html, used_html
 from monitor.plots.big_image import BigImage
 from monitor.plots.histogram import Histogram
 from monitor.plots.images import Frame, SmallImage, mapper_for
@@ -53,10 +53,9 @@ class Night:
         self._doc = pn.state.curdoc
         self._layers: dict[str, Layer] = {}
         self._key: tuple[Any, ...] = ()
-        self._image, self._other_key = "", ("",)
+        self._image = ""
         self._blinking, self._placing, self._region = False, False, ""
         self._pending: dict[str, int] = {}
-        self._closed = False
         profile = session.snapshot.profile
         shape = profile.detector.shape
         go = {"go": session._follow}
@@ -100,8 +99,7 @@ class Night:
             css=STRETCH_CSS,
         )
         self._pixel = PixelPart(session, self._later)
-        tables = {**go, "product": lambda p: session.go(product=p), "region": self._choose_region}
-        self._tables = [Html(on=tables, css=TABLES_CSS) for _ in range(4)]
+        self._tables = NightTables(session)
         self.keys: dict[str, Callable[[], None]] = {
             "b": self._toggle_blink,
             "r": lambda: self._cycle("read", 1),
@@ -129,15 +127,13 @@ class Night:
             sizing_mode="stretch_width",
         )  # fmt: skip
         images = pn.Row(large, small, sizing_mode="stretch_width", stylesheets=[IMAGES_CSS])
-        cells, flat, dark, used = self._tables
-        foot = pn.Row(
-            pn.Column(cells, used, sizing_mode="stretch_width", stylesheets=[GAP_CSS]),
-            pn.Column(flat, dark, sizing_mode="stretch_width", stylesheets=[GAP_CSS]),
-            sizing_mode="stretch_width",
-            stylesheets=[FOOT_CSS],
-        )
         return pn.Column(
-            self._head, images, self._pixel.panel, foot, sizing_mode="stretch_width", stylesheets=[GAP_CSS]
+            self._head,
+            images,
+            self._pixel.panel,
+            self._tables.panel,
+            sizing_mode="stretch_width",
+            stylesheets=[GAP_CSS],
         )
 
     # Choosing --------------------------------------------------------------------------------------------------
@@ -167,9 +163,6 @@ class Night:
         ny, nx = self._frame.shape
         if event.x is not None and 0 <= event.x < nx and 0 <= event.y < ny:
             self._session.go(x=int(event.x), y=int(event.y))
-
-    def _choose_region(self, name: str) -> None:
-        self._session.go(region="" if name == self._session.view.region else name)
 
     def _whole(self) -> None:
         if self._session.view.region:
@@ -267,7 +260,7 @@ class Night:
             self._head.html = str(head_html(snapshot, rows, band, read, self._image, view.other, self._blinking, words))
             self._draw_stretch()
             self._pixel.show(view, snapshot, night, band, read, self._layers)
-            self._draw_tables(view, snapshot, rows)
+            self._tables.show(view, snapshot, rows, band, read, self._image)
 
     def _load(
         self, snapshot: Snapshot, night: str, band: str, read: str, rows: NightRows | None = None
@@ -340,25 +333,6 @@ class Night:
         self._big.set_blink(True, night, f"{other}  (other)")
         return ""
 
-    def _draw_tables(self, view: View, snapshot: Snapshot, rows: NightRows) -> None:
-        profile, (night, band, read) = snapshot.profile, self._key[:3]
-        products = ("responsivity", *(f"{k} {r}" for k in ("dark", "noise") for r in profile.reads))
-        default = f"dark {read}" if KINDS[self._image].source == "dark" else "responsivity"
-        if self._image == "noise":
-            default = f"noise {read}"
-        product = view.product if view.product in products else default
-        cells, flat, dark, used = self._tables
-        found = self._session.collector.cells(night, band, product)
-        cells.html = str(cells_html(found, product, products, profile, view.region))
-        base = profile.responsivity.read
-        why = absent(snapshot, night, band, "twilight")
-        flat.html = str(checks_html("flat", f"Flat of {band}", rows.flat, snapshot, base, why))
-        why = absent(snapshot, night, band, "dark")
-        dark.html = "".join(
-            checks_html("dark", f"Dark of {band}, {r}", row, snapshot, r, why) for r, row in rows.darks.items()
-        )
-        used.html = str(used_html(snapshot, rows, night, band) + diagnosis_html(rows.flat))
-
     # Later -----------------------------------------------------------------------------------------------------
 
     def _zoomed(self, attr: str, old: Any, new: Any) -> None:
@@ -406,8 +380,6 @@ def _first_image(found: dict[str, Layer]) -> str:
     return next((n for n in ("ratio", "responsivity", "dark", "canonical") if found[n].value is not None), "ratio")
 
 
-GAP_CSS = ":host { gap: 12px; }"
-
 IMAGES_CSS = """
 :host { gap: 12px; align-items: flex-start; }
 :host > .large { flex: 0 0 41%; min-width: 0; max-width: 620px; background: var(--panel);
@@ -424,11 +396,4 @@ SMALL_CSS = """
   background: var(--panel); }
 @media (max-width: 1000px) { :host { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 @media (max-width: 700px) { :host { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
-"""
-
-FOOT_CSS = """
-:host { gap: 12px; align-items: flex-start; }
-:host > * { min-width: 0; flex: 1 1 0; }
-@media (max-width: 1000px) { :host { flex-direction: column !important; align-items: stretch; }
-  :host > * { flex: none; } }
 """

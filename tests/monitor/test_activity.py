@@ -236,3 +236,14 @@ def test_whoever_comes_first_sees_what_there_is_now(faulty: Night, copy_of: Call
     assert source.collector().snapshot().nights[-1] == night.date(NIGHT)
     source.collector().archive.close()
     archive.close()
+
+
+def test_an_archive_of_another_make_is_named(faulty: Night, copy_of: Callable[[Night], Night]) -> None:
+    night = copy_of(faulty)
+    archive = Archive(night.root)
+    with archive.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE flats DROP COLUMN overtaken"))
+    archive.close()
+    words = Source(night.root).problem()
+    assert "no such column: flats.overtaken" in words
+    assert "make a new one with `calib run RAW" in words

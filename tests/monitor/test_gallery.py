@@ -166,3 +166,16 @@ def test_the_page_shows_flats_and_sky_offsets(collector: Collector) -> None:
     assert "scan" in session._page._gallery.html  # type: ignore[attr-defined]
     session.go(filter="override")
     assert "Nothing passes" in session._page._gallery.html  # type: ignore[attr-defined]
+
+
+def test_an_address_that_names_a_picture_opens_its_sheet(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monitor.pages import flats
+
+    monkeypatch.setattr(flats, "SHEET", 2)
+    keys = flat_keys(collector.snapshot())
+    assert len(keys) > 2
+    night, band = keys[-1]
+    session = Session(collector, f"?page=flats&image={night}+{band}")
+    markup = session._page._gallery.html  # type: ignore[union-attr]
+    assert f"{night} {band}" in markup
+    assert 'aria-expanded="true"' in markup
