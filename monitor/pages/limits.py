@@ -75,7 +75,7 @@ def _subject(profile: Profile, subject: str) -> Safe:
         unit = f" {c.unit}" if c.unit else ""
         own = ", ".join(f"{name}: {sign} {_plain(v)}{unit}" for name, v in overrides(profile, c))
         passes = f"{sign} {_plain(profile.limits[subject][c.name][c.bound])}{unit}"
-        rows.append((c.name.replace("_", " "), c.meaning, passes, own or NOTHING, c.cause))
+        rows.append((c.name.replace("2pct", "2 %").replace("_", " "), c.meaning, passes, own or NOTHING, c.cause))
     return _card(SUBJECTS[subject], "a verdict is the outcome of all of them", _SUBJECT, rows)
 
 
