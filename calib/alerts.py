@@ -1,12 +1,14 @@
-"""Open matters: drifts, jumps, proposals and stand-ins, put in words.
+"""Open matters: drifts, jumps, new spots and pixels, proposals and stand-ins, put in words.
 
 Alerts are worked out from the whole history each time, so the order in which nights arrived leaves no trace; what a
-person said about one of them is a decision and stays.
+person said about one of them is a decision and stays. An alert is latched: it is there from the night on which it was
+seen, and when what it tells of has gone it says so, until a person closes it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,21 +17,45 @@ import sqlalchemy as sa
 from calib.archive import schema
 from calib.archive.database import Archive, upsert
 from calib.archive.decisions import Rulings
-from calib.drift import episodes, states
-from calib.profile import DriftLimits, Profile
+from calib.charts import Change
+from calib.drift import forecast_nights, state_of
+from calib.health import SKY, PixelNight, Series, cause_of
+from calib.profile import Profile
+from calib.regions import cell_names, grid_slices
 from calib.standards import Standards
 
-__all__ = ["update_alerts"]
+__all__ = ["local_features", "update_alerts"]
 
 Row = dict[str, Any]
 
+# A relative error of the flat of 1 % is so many millimagnitudes.
+MMAG_PER_PERCENT = 10.857
+# A spot or line in the map of one night is told from so many σ on: 65,000 places are looked at.
+LOCAL_SIGMA = 7.0
+# Two spots nearer than this are the same, pixels.
+SAME_SPOT_PX = 12.0
+# As many scans as this are listed with an alert; more are counted.
+MOST_SCANS = 100
 
-def update_alerts(archive: Archive, profile: Profile, standards: Standards, rulings: Rulings) -> int:
+
+def update_alerts(
+    archive: Archive,
+    profile: Profile,
+    standards: Standards,
+    rulings: Rulings,
+    series: Iterable[Series],
+    pixels: Iterable[PixelNight],
+) -> int:
     """Work out all alerts anew and replace the table; return how many there are."""
     found: dict[tuple[str, str, str, str, str], Row] = {}
+    scans = _Scans(archive)
+    local = _local(archive, profile, scans)
+    changes = [a for a in _changes(series, profile, scans) if not _told(a, local, profile)]
     for row in (
-        *_drifts(archive, profile),
-        *_jumps(archive, profile),
+        *changes,
+        *_jumps(archive, profile, changes),
+        *local,
+        *_new_pixels(pixels, profile),
         *_proposals(standards),
         *_stand_ins(archive),
     ):
@@ -41,168 +67,345 @@ def update_alerts(archive: Archive, profile: Profile, standards: Standards, ruli
     return len(found)
 
 
-def _alert(
-    night: str,
-    band: str,
-    product: str,
-    metric: str,
-    state: str,
-    text: str,
-    *,
-    region: str = "array",
-    value: float | None = None,
-    limit: float | None = None,
-    unit: str = "",
-    last: str | None = None,
-) -> Row:
-    return {
-        "night": night,
-        "band": band,
-        "product": product,
-        "region": region,
-        "metric": metric,
-        "state": state,
-        "value": value,
-        "limit": limit,
-        "unit": unit,
-        "text": text,
-        "last_night": last or night,
+def _alert(night: str, band: str, product: str, metric: str, state: str, text: str, **more: Any) -> Row:
+    """Return the row of an alert; ``night`` is the one on which it was seen, `since` the one on which it began."""
+    plain: Row = {
+        "region": "array",
+        "value": None,
+        "limit": None,
+        "unit": "",
+        "cause": metric,
+        "error": None,
+        "significance": None,
+        "since": night,
+        "last_night": night,
+        "over": False,
+        "forecast_nights": None,
+        "scans": None,
+        "effect_mmag": None,
+        "proposal": None,
     }
+    row = {"night": night, "band": band, "product": product, "metric": metric, "state": state, "text": text}
+    return {**row, **plain, **more}
 
 
-def _limits(profile: Profile, product: str) -> DriftLimits | None:
-    kind, _, read = product.partition(" ")
-    return {
-        "dark": profile.drift.dark_dn.get(read),
-        "noise": profile.drift.noise_percent,
-        "responsivity": profile.drift.responsivity_percent,
-        "gain": profile.drift.gain_percent,
-    }.get(kind)
+class _Scans:
+    """Which scans a deviation touches, and how much of it the canonical had not followed yet."""
+
+    def __init__(self, archive: Archive) -> None:
+        s, f = schema.scans, schema.flats
+        self._scans: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+        query = sa.select(s.c.night, s.c.band, s.c.scan, s.c.canonical_night).distinct()
+        for r in archive.rows(query.order_by(s.c.night, s.c.scan)):
+            self._scans[r["band"]].append((r["night"], r["scan"], r["canonical_night"] or ""))
+        self._members = {
+            (r["night"], r["band"]): r["members"] or []
+            for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.members))
+        }
+
+    def touched(self, band: str, since: str, last: str | None) -> list[tuple[str, int, float]]:
+        """Return night, number and the share of the canonical's nights that were before the change, of each scan."""
+        found = []
+        for night, scan, canonical in self._scans[band]:
+            if night >= since and (last is None or night <= last):
+                members = self._members.get((canonical, band), [])
+                before = sum(m < since for m in members) / len(members) if members else 1.0
+                found.append((night, scan, before))
+        return found
 
 
-def _drifts(archive: Archive, profile: Profile) -> list[Row]:
-    m, found = schema.metrics, []
-    accepted = _accepted_nights(archive)
-    for band in profile.bands:
-        query = sa.select(m.c.product, m.c.region, m.c.night, m.c.value, m.c.error, m.c.unit).where(
-            m.c.band == band, m.c.metric == "deviation"
-        )
-        series: dict[tuple[str, str], list[Row]] = defaultdict(list)
-        for row in archive.rows(query.order_by(m.c.night)):
-            # A rejected flat says something about the sky; drift is judged on what was accepted.
-            if row["night"] in accepted[band, row["product"].replace("noise", "dark")]:
-                series[row["product"], row["region"]].append(row)
-        by_product: dict[str, list[Row]] = defaultdict(list)
-        for (product, region), rows in series.items():
-            limits = _limits(profile, product)
-            if limits is not None:
-                by_product[product] += _episodes(band, product, region, rows, limits, profile.drift.significance)
-        for alerts in by_product.values():
-            found += [_spokesman(group) for group in _overlapping(alerts)]
-    return found
+def _effect(touched: list[tuple[str, int, float]], size_percent: float | None) -> Row:
+    """Return the columns of an alert that tell of scans; ``size_percent`` None for what calibration takes out."""
+    if not touched:
+        return {"scans": {"n": 0, "scans": []}, "effect_mmag": None}
+    scans = {"n": len(touched), "scans": [[night, scan] for night, scan, _ in touched[-MOST_SCANS:]]}
+    if size_percent is None:
+        return {"scans": scans, "effect_mmag": 0.0}
+    return {"scans": scans, "effect_mmag": MMAG_PER_PERCENT * abs(size_percent) * max(b for _, _, b in touched)}
 
 
-def _episodes(
-    band: str, product: str, region: str, rows: list[Row], limits: DriftLimits, significance: float
-) -> list[Row]:
-    """Return an alert for every stretch of nights in which one series was beyond its limits."""
-    values = np.array([np.nan if r["value"] is None else r["value"] for r in rows])
-    errors = np.array([np.nan if r["error"] is None else r["error"] for r in rows])
-    nightly = states(values, errors, limits, significance)
-    found = []
-    for e in episodes(nightly, values):
-        peak = rows[e.worst]
-        state = "DRIFT" if "DRIFT" in nightly[e.first : e.last + 1] else "WATCH"
-        limit = limits.drift if state == "DRIFT" else limits.watch
-        text = (
-            f"{band} {product}, {_where(region)}: {peak['value']:+.3g} {peak['unit']} from the reference on "
-            f"{peak['night']}, beyond {limits.watch:g} {peak['unit']} since {rows[e.first]['night']}"
-        )
+def _effect_words(columns: Row) -> str:
+    n, mmag = columns["scans"]["n"], columns["effect_mmag"]
+    if not n:
+        return ""
+    many = f"{n} scan{'s' if n > 1 else ''} since"
+    return f"; {many}, up to {mmag:.1f} mmag" if mmag else f"; {many}, taken out with the dark and the sky offset"
+
+
+# Charts -----------------------------------------------------------------------------------------------------------
+
+
+def _changes(series: Iterable[Series], profile: Profile, scans: _Scans) -> list[Row]:
+    """Return an alert for every change that a chart has seen."""
+    known = list(series)
+    every = [(s, k, c) for s in known for k, c in enumerate(s.chart.changes)]
+    return [_change(s, k, c, profile, scans, _together(s, c, known, profile)) for s, k, c in every]
+
+
+def _together(s: Series, change: Change, all_series: list[Series], profile: Profile) -> str:
+    """Return what the other bands say: sky, or one array."""
+    if len(profile.bands) < 2 or s.subject.product.split()[0] not in ("responsivity", SKY, "dark"):
+        return ""
+    night = s.nights[change.seen]
+    alike, measured = {s.band}, {s.band}
+    for other in all_series:
+        if other.subject.product != s.subject.product or night not in other.nights:
+            continue
+        measured.add(other.band)
+        for c in other.chart.changes:
+            if c.pattern.family == change.pattern.family and night in other.nights[max(c.since - 1, 0) : c.seen + 2]:
+                alike.add(other.band)
+    if len(alike) == len(profile.bands):
+        return "in all bands alike: the sky, or what they share"
+    if len(measured) < len(profile.bands):
+        return ""
+    names = " and ".join(b for b in profile.bands if b in alike)
+    return f"in {names} alone: the hardware of {'that band' if len(alike) == 1 else 'those bands'}"
+
+
+def _change(s: Series, k: int, change: Change, profile: Profile, scans: _Scans, together: str) -> Row:
+    subject, sizes = s.subject, s.chart.sizes[k]
+    known = np.flatnonzero(np.isfinite(sizes))
+    now, worst = known[-1], known[np.argmax(np.abs(sizes[known]))]
+    size, error = float(sizes[now]), float(s.chart.errors[k][now])
+    over = change.last < len(s.nights) - 1
+    since, seen, last = (s.nights[i] for i in (change.since, change.seen, change.last))
+    state = state_of(float(sizes[worst]), subject.limits)
+    limit = subject.limits.drift if state == "DRIFT" else subject.limits.watch
+    cause = cause_of(subject.product, change)
+    product = subject.product
+    percent = size if product in ("responsivity", SKY) else None
+    effect = _effect(scans.touched(s.band, since, last if over else None), percent)
+    ahead = float("nan")
+    if change.course == "walk" and not over:
+        recent = known[-20:]
+        ahead = forecast_nights(s.days[recent], sizes[recent], subject.limits.watch)
+    where = "" if not change.pattern.where else f" in {change.pattern.where}"
+    jump = profile.dark.level_jump_dn.get(product.removeprefix("dark "))
+    proposal = None
+    if change.pattern.family == "level" and product.startswith("dark ") and change.course == "step":
+        proposal = since if jump is not None and abs(float(sizes[change.seen])) > jump else None
+    shown = _signed(size, error) if change.pattern.family != "gradient" else _signed(size, error).lstrip("+")
+    text = f"{s.band} {product}: {cause}{where}, {shown} ± {_plain(error)} {subject.unit}"
+    text += f" since {since}" if since == seen else f" since {since}, seen on {seen}"
+    if over:
+        text += f", gone after {last}"
+    elif np.isfinite(ahead) and 0 < ahead < 1000:
+        text += f"; will reach {subject.limits.watch:g} {subject.unit} in about {max(round(ahead), 1)} nights"
+    text += _effect_words(effect)
+    text += f"; {together}" if together else ""
+    if proposal:
+        text += _period_words(proposal)
+    return _alert(
+        seen,
+        s.band,
+        product,
+        "level jump" if cause == "level jump" else change.pattern.family,
+        state,
+        text,
+        region=change.pattern.where or "array",
+        value=size,
+        limit=limit,
+        unit=subject.unit,
+        cause=cause,
+        error=error,
+        significance=float(change.significance),
+        since=since,
+        last_night=last,
+        over=over,
+        forecast_nights=ahead if np.isfinite(ahead) else None,
+        proposal=proposal,
+        **effect,
+    )
+
+
+def _digits(error: float) -> int:
+    """Return the decimals that leave two digits of an error."""
+    return int(np.clip(1 - np.floor(np.log10(error)), 0, 4)) if error > 0 else 2
+
+
+def _signed(value: float, error: float) -> str:
+    return f"{value:+.{_digits(error)}f}".replace("-", "−")
+
+
+def _plain(error: float) -> str:
+    return f"{error:.{_digits(error)}f}"
+
+
+def _jumps(archive: Archive, profile: Profile, changes: list[Row]) -> list[Row]:
+    """Return an alert for every large jump of a dark's level that no chart tells of: with few nights it cannot."""
+    d, found = schema.darks, []
+    told = {(a["night"], a["band"], a["product"]) for a in changes if a["metric"] == "level jump"}
+    told |= {(a["since"], a["band"], a["product"]) for a in changes if a["region"] == "array"}
+    query = sa.select(d.c.night, d.c.band, d.c.read, d.c.level_dn, d.c.period).where(d.c.status == "accepted")
+    last: dict[tuple[str, str, str], Row] = {}
+    for row in archive.rows(query.order_by(d.c.night)):
+        key, product = (row["band"], row["read"], row["period"]), f"dark {row['read']}"
+        before, limit = last.get(key), profile.dark.level_jump_dn[row["read"]]
+        last[key] = row
+        if before is None or None in (row["level_dn"], before["level_dn"]):
+            continue
+        change = row["level_dn"] - before["level_dn"]
+        if abs(change) <= limit or (row["night"], row["band"], product) in told:
+            continue
+        text = f"{row['band']} {product}: level jump, {_signed(change, 10)} DN against {before['night']}"
         found.append(
             _alert(
-                rows[e.first]["night"],
-                band,
+                row["night"],
+                row["band"],
                 product,
-                "deviation",
-                state,
-                text,
-                region=region,
-                value=peak["value"],
+                "level jump",
+                state_of(change, profile.drift.dark_dn[row["read"]]),
+                text + _period_words(row["night"]),
+                value=change,
                 limit=limit,
-                unit=peak["unit"],
-                last=rows[e.last]["night"],
+                unit="DN",
+                proposal=row["night"],
             )
         )
     return found
 
 
-def _overlapping(alerts: list[Row]) -> list[list[Row]]:
-    """Put together the alerts of one product whose nights overlap: one matter, seen in several regions."""
-    groups: list[list[Row]] = []
-    end = ""
-    for alert in sorted(alerts, key=lambda a: (a["night"], a["region"])):
-        if groups and alert["night"] <= end:
-            groups[-1].append(alert)
-            end = max(end, alert["last_night"])
-        else:
-            groups.append([alert])
-            end = alert["last_night"]
-    return groups
+def _period_words(night: str) -> str:
+    return f". Otherwise clean, so it is used. Was the instrument changed? Start a hardware period on {night}"
 
 
-def _spokesman(group: list[Row]) -> Row:
-    """Return the alert that speaks for a group: the coarsest region that shows most of it."""
-    most = max(abs(a["value"]) for a in group)
-    order = {"a": 0, "Q": 1, "C": 2}
-    shown = [a for a in group if abs(a["value"]) >= 0.7 * most]
-    return min(shown, key=lambda a: (order[a["region"][0]], -abs(a["value"])))
+# Single maps ------------------------------------------------------------------------------------------------------
 
 
-def _where(region: str) -> str:
-    return {"a": "whole array", "Q": f"quadrant {region}", "C": f"cell {region}"}[region[0]]
-
-
-def _accepted_nights(archive: Archive) -> dict[tuple[str, str], set[str]]:
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+def _local(archive: Archive, profile: Profile, scans: _Scans) -> list[Row]:
+    """Return an alert for every spot, column and row that an accepted product shows against the nights before."""
     d, f = schema.darks, schema.flats
-    for r in archive.rows(sa.select(d.c.night, d.c.band, d.c.read).where(d.c.status == "accepted")):
-        found[r["band"], f"dark {r['read']}"].add(r["night"])
-    for r in archive.rows(sa.select(f.c.night, f.c.band).where(f.c.status == "accepted")):
-        found[r["band"], "responsivity"].add(r["night"])
-        found[r["band"], "gain"].add(r["night"])
+    flats = sa.select(f.c.night, f.c.band, f.c.period, f.c.diagnosis).where(f.c.status == "accepted")
+    darks = sa.select(d.c.night, d.c.band, d.c.read, d.c.period, d.c.diagnosis).where(d.c.status == "accepted")
+    rows = [("responsivity", r) for r in archive.rows(flats.order_by(f.c.night))]
+    rows += [(f"dark {r['read']}", r) for r in archive.rows(darks.order_by(d.c.night))]
+    open_matters: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for product, row in rows:
+        for part in local_features(row["diagnosis"] or [], product, profile):
+            known = open_matters[row["band"], product, row["period"]]
+            same = next((a for a in known if not a["over"] and _near(a, part)), None)
+            if same is None:
+                known.append(_feature(row, product, part, profile))
+            else:
+                same["last_night"] = row["night"]
+                # The running standard takes a spot in; when the spot goes, its shadow shows with the other sign.
+                same["over"] = np.sign(part["size"]) != np.sign(same["value"])
+    found = [a for alerts in open_matters.values() for a in alerts]
+    for a in found:
+        percent = a["value"] if a["product"] == "responsivity" else None
+        effect = _effect(scans.touched(a["band"], a["night"], a["last_night"] if a["over"] else None), percent)
+        a.update(effect)
+        a["text"] += (f", gone on {a['last_night']}" if a["over"] else "") + _effect_words(effect)
     return found
 
 
-def _jumps(archive: Archive, profile: Profile) -> list[Row]:
-    d, found = schema.darks, []
-    query = sa.select(d.c.night, d.c.band, d.c.read, d.c.level_dn, d.c.period).where(d.c.status == "accepted")
-    last: dict[tuple[str, str, str], Row] = {}
-    for row in archive.rows(query.order_by(d.c.night)):
-        key = row["band"], row["read"], row["period"]
-        before = last.get(key)
-        limit = profile.dark.level_jump_dn.get(row["read"])
-        if before is not None and limit is not None and None not in (row["level_dn"], before["level_dn"]):
-            change = row["level_dn"] - before["level_dn"]
-            if abs(change) > limit:
-                text = (
-                    f"{row['band']} dark {row['read']} jumped by {change:+.0f} DN against {before['night']}; "
-                    f"otherwise clean, so it is used. Was the instrument changed? If so, start a hardware period"
-                )
-                found.append(
-                    _alert(
-                        row["night"],
-                        row["band"],
-                        f"dark {row['read']}",
-                        "level jump",
-                        "DRIFT",
-                        text,
-                        value=change,
-                        limit=limit,
-                        unit="DN",
-                    )
-                )
-        last[key] = row
+def _told(alert: Row, local: list[Row], profile: Profile) -> bool:
+    """Whether a change of one cell is a spot in it that is told of already."""
+    if alert["metric"] != "cell":
+        return False
+    names = cell_names(profile.detector.cells)
+    rows, columns = grid_slices(profile.detector.shape, profile.detector.cells)[names.index(alert["region"])]
+    for spot in local:
+        if (spot["metric"], spot["band"], spot["product"]) != ("spot", alert["band"], alert["product"]):
+            continue
+        _, x, _, y = spot["region"].split()
+        reach = SAME_SPOT_PX
+        inside = (
+            rows.start - reach <= int(y) < rows.stop + reach and columns.start - reach <= int(x) < columns.stop + reach
+        )
+        if inside and spot["night"] <= alert["night"]:
+            return True
+    return False
+
+
+def local_features(parts: list[Row], product: str, profile: Profile) -> list[Row]:
+    """Return the spots, columns and rows among the parts of a deviation that are significant and large enough to tell.
+
+    Parameters
+    ----------
+    parts : list of dict
+        As `calib.comparisons` gives them.
+    product : str
+        ``responsivity`` or ``dark <read>``.
+    """
+    quiet = profile.drift.quiet
+    read = product.removeprefix("dark ")
+    least = 2 * quiet.responsivity_percent if product == "responsivity" else 3 * quiet.dark_shape_dn[read]
+    return [
+        p
+        for p in parts
+        if p["name"] in ("spot", "columns", "rows")
+        and abs(p["size"] or 0.0) >= least
+        and (p["significance"] or 0.0) >= LOCAL_SIGMA
+    ]
+
+
+def _feature(row: Row, product: str, part: Row, profile: Profile) -> Row:
+    flat = product == "responsivity"
+    unit = "%" if flat else "DN"
+    limits = profile.drift.responsivity_percent if flat else profile.drift.dark_dn[product.removeprefix("dark ")]
+    kind = part["name"].removesuffix("s")
+    cause = {"spot": "local glow" if product.startswith("dark") else "dust or local spot"}.get(kind, kind)
+    size, error = part["size"], abs(part["size"]) / part["significance"]
+    state = state_of(size, limits)
+    text = f"{row['band']} {product}: {cause} at {part['where']}, {_signed(size, error)} ± {_plain(error)} {unit} "
+    return _alert(
+        row["night"],
+        row["band"],
+        product,
+        kind,
+        state,
+        text + f"since {row['night']}",
+        region=part["where"][:16],
+        value=size,
+        limit=limits.drift if state == "DRIFT" else limits.watch,
+        unit=unit,
+        cause=cause,
+        error=error,
+        significance=part["significance"],
+    )
+
+
+def _near(alert: Row, part: Row) -> bool:
+    if alert["metric"] != part["name"].removesuffix("s"):
+        return False
+    if alert["metric"] != "spot":
+        return bool(alert["region"] == part["where"])
+    (_, x0, _, y0), (_, x1, _, y1) = alert["region"].split(), part["where"].split()
+    return float(np.hypot(int(x1) - int(x0), int(y1) - int(y0))) <= SAME_SPOT_PX
+
+
+# Pixels -----------------------------------------------------------------------------------------------------------
+
+
+def _new_pixels(pixels: Iterable[PixelNight], profile: Profile) -> list[Row]:
+    found = []
+    limits = profile.drift.new_pixels
+    for p in pixels:
+        if p.significance < profile.drift.significance:
+            continue
+        state = state_of(p.found, limits)
+        text = f"{p.band} {p.product}: {p.found} {p.cause} at once, {p.expected:.2g} expected by chance and habit"
+        found.append(
+            _alert(
+                p.night,
+                p.band,
+                p.product,
+                f"{p.kind} pixels",
+                state,
+                text,
+                value=float(p.found),
+                limit=limits.drift if state == "DRIFT" else limits.watch,
+                unit="px",
+                cause=p.cause,
+                significance=p.significance,
+            )
+        )
     return found
+
+
+# Proposals and stand-ins ------------------------------------------------------------------------------------------
 
 
 def _proposals(standards: Standards) -> list[Row]:
@@ -226,7 +429,8 @@ def _proposals(standards: Standards) -> list[Row]:
                         text,
                         value=float(len(p.nights)),
                         unit="nights",
-                        last=p.nights[-1],
+                        last_night=p.nights[-1],
+                        proposal=p.first,
                     )
                 )
     return found

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from calib.regions import cell_medians, grid_edges, mad_sigma, nan_median
 
-__all__ = ["Diagnosis", "Part", "diagnose"]
+__all__ = ["DARK_WORDS", "FLAT_WORDS", "Diagnosis", "Part", "diagnose"]
 
 # Fine enough to tell a corner from a plane, coarse enough that a cell's median ignores stars and bad pixels.
 GRID = (16, 16)
@@ -168,6 +168,14 @@ FLAT_WORDS = {
 }
 
 
+DARK_WORDS = FLAT_WORDS | {
+    "gradient": "gradient",
+    "quadrants": "quadrant offset",
+    "spot": "local glow",
+    "unknown": "new structure",
+}
+
+
 def _high_pass_sigma(image: NDArray[np.floating], good: NDArray[np.bool_]) -> float:
     """Return the pixel noise from differences of neighbours, which no smooth structure touches."""
     masked = np.where(good, image, np.nan)
@@ -249,19 +257,25 @@ def _lines(fine: NDArray[np.float64], pixel_sigma: float) -> list[Part]:
 
 
 def _spot(fine: NDArray[np.float64], pixel_sigma: float) -> list[Part]:
+    """Return the most significant spot: a box against the ring around it, which takes smooth structure out."""
     side = max(3, min(fine.shape) // 28)
-    clipped = np.clip(fine, -8 * pixel_sigma - 6, 8 * pixel_sigma + 6)
     valid = np.isfinite(fine)
-    weight = ndimage.uniform_filter(valid.astype(float), side, mode="constant")
-    mean = ndimage.uniform_filter(np.where(valid, clipped, 0.0), side, mode="constant")
+    clipped = np.where(valid, np.clip(fine, -8 * pixel_sigma - 6, 8 * pixel_sigma + 6), 0.0)
+
+    def box(width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        sums = (ndimage.uniform_filter(a, width, mode="constant") * width**2 for a in (valid.astype(float), clipped))
+        n, total = sums
+        return np.rint(n), total
+
+    (n, total), (n_hole, hole), (n_disc, disc) = box(side), box(2 * side - 1), box(4 * side - 1)
+    n_ring, ring = n_disc - n_hole, disc - hole
+    enough = (n > 0.5 * side**2) & (n_ring > 2 * side**2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(weight > 0.5, mean / weight, 0.0)
-    # At the edge and beside bad pixels fewer pixels are averaged, and noise alone goes farther.
-    strength = np.abs(mean) * np.sqrt(np.maximum(weight, 0.0))
-    j, i = np.unravel_index(np.argmax(strength), mean.shape)
-    error = pixel_sigma / side
-    significance = float(strength[j, i]) / error if error > 0 else 0.0
-    return [Part("spot", float(mean[j, i]), significance, float("nan"), f"x {i} y {j}")]
+        contrast = np.where(enough, total / n - ring / n_ring, 0.0)
+        error = np.where(enough, pixel_sigma * np.sqrt(1 / n + 1 / n_ring), np.inf)
+    strength = np.abs(contrast) / error if pixel_sigma > 0 else np.zeros_like(contrast)
+    j, i = np.unravel_index(np.argmax(strength), strength.shape)
+    return [Part("spot", float(contrast[j, i]), float(strength[j, i]), float("nan"), f"x {i} y {j}")]
 
 
 def _gaussian_tail(z: float) -> float:

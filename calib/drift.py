@@ -1,17 +1,20 @@
-"""Deviations from the long-term reference, region by region, and when they count as drift."""
+"""Deviations from the long-term reference, region by region, and how much they matter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from calib.profile import DriftLimits
-from calib.regions import mad_sigma, region_counts, region_medians, region_names
+from calib.regions import nan_median, region_counts, region_medians, region_names
 
-__all__ = ["Deviation", "Episode", "deviations", "episodes", "states"]
+__all__ = ["Deviation", "State", "cell_error", "deviations", "forecast_nights", "state_of"]
+
+State = Literal["UNKNOWN", "OK", "NOTICE", "WATCH", "DRIFT"]
 
 Grid = tuple[int, int]
 
@@ -68,59 +71,53 @@ def deviations(
     return tuple(Deviation(n, float(v), float(e)) for n, v, e in zip(names, values, errors, strict=True))
 
 
-def states(
-    values: NDArray[np.float64], errors: NDArray[np.float64], limits: DriftLimits, significance: float
-) -> list[str]:
-    """Return the state of each night of one series: ``OK``, ``WATCH``, ``DRIFT``, or ``UNKNOWN`` for NaN.
+def cell_error(error: NDArray[np.floating], good: NDArray[np.bool_], cells: Grid) -> float:
+    """Return the 1σ error of the mean of a typical cell, in the unit of the map; NaN without a good pixel.
 
     Parameters
     ----------
-    values, errors : ndarray, shape (n_nights,)
-        Deviations and their 1σ errors, in the unit of the limits.
-    limits : DriftLimits
-        Sizes that matter.
-    significance : float
-        σ that a deviation needs besides its size; σ joins the stated error and the series' own night-to-night
-        scatter, estimated from differences of successive nights so that a drift does not hide itself.
+    error : ndarray, shape (ny, nx)
+        1σ of each pixel.
+    good : ndarray of bool, shape (ny, nx)
+        Pixels that take part.
+    cells : tuple of int
+        Rows and columns of the cells.
     """
-    finite = values[np.isfinite(values)]
-    scatter = mad_sigma(np.diff(finite)) / np.sqrt(2) if len(finite) > 4 else 0.0
-    sigma = np.hypot(np.nan_to_num(errors), scatter)
-    found = []
-    for value, s in zip(values, sigma, strict=True):
-        if not np.isfinite(value) or not s > 0:
-            # A deviation without any idea of its error is no more known than one that is missing.
-            found.append("UNKNOWN")
-        elif abs(value) < significance * s or abs(value) < limits.watch:
-            found.append("OK")
-        else:
-            found.append("DRIFT" if abs(value) >= limits.drift else "WATCH")
-    return found
+    n = float(good.sum()) / (cells[0] * cells[1])
+    return nan_median(error[good]) / float(np.sqrt(n)) if n > 0 else float("nan")
 
 
-@dataclass(frozen=True)
-class Episode:
-    """Successive nights beyond OK in one series: indices of the first and last, and of the worst night."""
-
-    first: int
-    last: int
-    worst: int
+def state_of(size: float, limits: DriftLimits) -> State:
+    """Return the state of a significant deviation of a size, in the unit of the limits."""
+    if abs(size) >= limits.drift:
+        return "DRIFT"
+    return "WATCH" if abs(size) >= limits.watch else "NOTICE"
 
 
-def episodes(nightly_states: Sequence[str], values: NDArray[np.float64]) -> tuple[Episode, ...]:
-    """Return the stretches of nights that are WATCH or DRIFT; unknown nights neither end nor extend one."""
-    found: list[Episode] = []
-    run: list[int] = []
+def forecast_nights(days: NDArray[np.float64], sizes: NDArray[np.float64], limit: float) -> float:
+    """Return in how many nights a series will reach a limit if it goes on as it did.
 
-    def close() -> None:
-        if run:
-            found.append(Episode(run[0], run[-1], max(run, key=lambda k: abs(values[k]))))
-        run.clear()
+    Parameters
+    ----------
+    days : ndarray, shape (n,)
+        Days of the nights.
+    sizes : ndarray, shape (n,)
+        Size on each, in the unit of the limit; NaN is excluded.
+    limit : float
+        Size that matters; that of the sign of the series is meant.
 
-    for k, state in enumerate(nightly_states):
-        if state == "OK":
-            close()
-        elif state != "UNKNOWN":
-            run.append(k)
-    close()
-    return tuple(found)
+    Returns
+    -------
+    float
+        Nights from the last one on, by the median of all pairwise slopes (Theil 1950, Sen 1968); 0 where the limit is
+        reached, infinite where the series does not go there, NaN with fewer than four nights.
+    """
+    known = np.isfinite(sizes)
+    if known.sum() < 4:
+        return float("nan")
+    slope, intercept, *_ = stats.theilslopes(sizes[known], days[known])
+    now = intercept + slope * days[known][-1]
+    if abs(now) >= limit:
+        return 0.0
+    ahead = slope * np.sign(now)
+    return float((limit - abs(now)) / ahead) if ahead > 0 else float("inf")

@@ -205,7 +205,7 @@ def _dark_row(night: str, dark: Dark, key: str, temperature_k: float | None, pro
         "n_hot": int(((dark.mask & flag("HOT")) > 0).sum()),
         "n_noisy": int(((dark.mask & flag("NOISY")) > 0).sum()),
         "temperature_k": temperature_k,
-        "cells_dn": [[_number(v) for v in r] for r in dark.cells_dn],
+        "cells_dn": _numbers(dark.cells_dn),
         "key": key,
         "verdict_key": None,
         "profile_hash": profile.hash,
@@ -215,6 +215,10 @@ def _dark_row(night: str, dark: Dark, key: str, temperature_k: float | None, pro
 def _number(value: Any) -> float | None:
     """Return a float for the database, None for NaN and what is missing."""
     return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _numbers(cells: NDArray[np.floating]) -> list[list[float | None]]:
+    return [[_number(v) for v in row] for row in cells]
 
 
 def _write_dark(
@@ -583,6 +587,8 @@ class ScanJob:
                 "used_block": b.used_block,
                 "level_dn": _number(b.offset.level_dn),
                 **{n: _number(b.offset.values.get(n)) for n in check_table("sky_offset") if n != "frames"},
+                "cells_dn": _numbers(b.offset.cells_dn),
+                "cell_error_dn": _number(b.offset.cell_error_dn),
                 "override": k in ruled,
             }
             for k, b in enumerate(result.blocks)

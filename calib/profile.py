@@ -152,6 +152,7 @@ class PixelSettings(_Model):
     dead_below: float = Field(default=0.5, ge=0)
     bright_above: float = Field(default=2.0, gt=1)
     hot_above_dn: dict[str, float]
+    jump_above_dn: dict[str, float]
     noisy_above: float = Field(default=2.5, gt=1)
 
 
@@ -162,6 +163,20 @@ class DriftLimits(_Model):
     drift: float = Positive
 
 
+class QuietSettings(_Model):
+    """How much healthy nights vary: what control charts expect before they have seen any.
+
+    Levels and smooth structure, rms from night to night; the shape of a dark is what is left without its level.
+    """
+
+    responsivity_percent: float = Field(default=0.15, gt=0)
+    dark_dn: dict[str, float]
+    dark_shape_dn: dict[str, float]
+    noise_percent: float = Field(default=0.5, gt=0)
+    gain_percent: float = Field(default=0.5, gt=0)
+    sky_percent: float = Field(default=0.1, gt=0)
+
+
 class DriftSettings(_Model):
     """When a deviation is drift; each state needs significance and size."""
 
@@ -170,6 +185,9 @@ class DriftSettings(_Model):
     noise_percent: DriftLimits
     responsivity_percent: DriftLimits
     gain_percent: DriftLimits
+    sky_percent: DriftLimits = DriftLimits(watch=1.0, drift=2.0)
+    new_pixels: DriftLimits = DriftLimits(watch=50, drift=200)
+    quiet: QuietSettings
 
 
 LimitTable = dict[str, dict[str, float]]
@@ -328,7 +346,14 @@ def _cross_faults(data: dict[str, Any]) -> list[str]:
         for b, v in table.items():
             if isinstance(v, int | float) and not v > 0:
                 faults.append(f"{key}.{b}: must be greater than 0 (given: {v})")
-    per_read = ("dark", "level_jump_dn"), ("pixels", "hot_above_dn"), ("drift", "dark_dn")
+    per_read = (
+        ("dark", "level_jump_dn"),
+        ("pixels", "hot_above_dn"),
+        ("pixels", "jump_above_dn"),
+        ("drift", "dark_dn"),
+        ("drift", "quiet", "dark_dn"),
+        ("drift", "quiet", "dark_shape_dn"),
+    )
     for keys in per_read:
         table, key = _table(data, *keys), ".".join(keys)
         faults += [f"{key}.{r}: missing" for r in reads if r not in table]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ from calib.archive.products import (
     write_product,
 )
 from calib.canonical import Survey, reference_members
-from calib.drift import Deviation, deviations
+from calib.drift import Deviation, cell_error, deviations
 from calib.flags import usable
 from calib.night import combine_key
 from calib.profile import Profile
-from calib.regions import quadrant_names
+from calib.regions import cell_means, quadrant_names
 from calib.standards import Standards, drop_product, record_product, write_canonical
 from calib.verdict import Flat, ratio_map
 
@@ -78,12 +79,52 @@ def _known_keys(archive: Archive, band: str, product: str) -> dict[str, str]:
     return {r["night"]: r["key"] for r in archive.rows(query)}
 
 
+@dataclass(frozen=True)
+class CellMap:
+    """A night's deviation by cells, as control charts take it.
+
+    Attributes
+    ----------
+    cells : ndarray, shape (ny, nx)
+        Clipped means.
+    error : float
+        1σ of a cell.
+    unit : str
+    """
+
+    cells: NDArray[np.float64]
+    error: float
+    unit: str
+
+
 def _store(
-    archive: Archive, band: str, night: str, key: str, products: dict[str, list[tuple[Deviation, str, str]]]
+    archive: Archive,
+    band: str,
+    night: str,
+    key: str,
+    products: dict[str, list[tuple[Deviation, str, str]]],
+    maps: dict[str, CellMap],
 ) -> None:
-    """Replace the metrics of one night, band and some products, all or none of them."""
+    """Replace the metrics and cell maps of one night, band and some products, all or none of them."""
     m = schema.metrics
     with archive.begin() as connection:
+        upsert(
+            connection,
+            schema.cell_maps,
+            [
+                {
+                    "night": night,
+                    "band": band,
+                    "product": product,
+                    # More digits than any error deserves, and few enough to be read quickly.
+                    "cells": [[round(float(v), 5) if np.isfinite(v) else None for v in row] for row in found.cells],
+                    "error": found.error if np.isfinite(found.error) else None,
+                    "unit": found.unit,
+                    "key": key,
+                }
+                for product, found in maps.items()
+            ],
+        )
         for product, rows in products.items():
             connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product == product))
             upsert(
@@ -107,10 +148,10 @@ def _store(
 
 
 def _forget(archive: Archive, band: str, products: tuple[str, ...], nights: set[str]) -> None:
-    m = schema.metrics
     with archive.begin() as connection:
         for night in nights:
-            connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product.in_(products)))
+            for t in (schema.metrics, schema.cell_maps):
+                connection.execute(sa.delete(t).where(t.c.night == night, t.c.band == band, t.c.product.in_(products)))
 
 
 def _dark_period(archive: Archive, profile: Profile, band: str, read: str, period: str, survey: Survey) -> bool:
@@ -139,7 +180,8 @@ def _dark_period(archive: Archive, profile: Profile, band: str, read: str, perio
         common = row["level_error_dn"] or 0.0
         good = usable(images["DQ"]) & usable(reference["DQ"])
         error = np.hypot(images["ERR"], reference["ERR"])
-        found = _deviations(images["SCI"] - reference["SCI"], error, good, profile, common_error=common)
+        difference = images["SCI"] - reference["SCI"]
+        found = _deviations(difference, error, good, profile, common_error=common)
         level = Deviation("array", _real(row["level_dn"]), common)
         with np.errstate(divide="ignore", invalid="ignore"):
             percent = 100 * (images["NOISE"] / reference["NOISE"] - 1)
@@ -156,7 +198,14 @@ def _dark_period(archive: Archive, profile: Profile, band: str, read: str, perio
             product: [(x, "deviation", "DN") for x in found] + [(level, "level", "DN")],
             noise_product: [(x, "deviation", "%") for x in noise] + [(absolute, "noise", "e⁻")],
         }
-        _store(archive, band, night, wanted[night], metrics)
+        cells = profile.detector.cells
+        maps = {
+            product: CellMap(cell_means(difference, good, cells), cell_error(error, good, cells), "DN"),
+            noise_product: CellMap(
+                cell_means(percent, good, cells), cell_error(np.full(percent.shape, relative), good, cells), "%"
+            ),
+        }
+        _store(archive, band, night, wanted[night], metrics, maps)
     return True
 
 
@@ -283,12 +332,19 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
         percent, good = ratio_map(tonight, reference)
         with np.errstate(divide="ignore", invalid="ignore"):
             error = 100 * np.hypot(tonight.error / tonight.value, reference.error / reference.value)
+        # The pixels of a healthy array vary by themselves, beyond what their errors say.
+        error = np.hypot(error, profile.responsivity.pixel_stability_percent * np.sqrt(1 + 1 / len(members)))
         found = _deviations(percent, error, good, profile)
         metrics = {
             "responsivity": [(x, "deviation", "%") for x in found],
             "gain": _gain_rows(rows[night]["gain"], typical, quadrant_names(profile.detector.quadrants)),
         }
-        _store(archive, band, night, wanted[night], metrics)
+        cells = profile.detector.cells
+        maps = {
+            "responsivity": CellMap(cell_means(percent, good, cells), cell_error(error, good, cells), "%"),
+            "gain": _gain_map(rows[night]["gain"], typical, profile.detector.quadrants),
+        }
+        _store(archive, band, night, wanted[night], metrics, maps)
     return True
 
 
@@ -318,6 +374,13 @@ def _gain_rows(
         nothing = Deviation("array", float("nan"), float("nan"))
         found += [(nothing, "gain", "e⁻/DN"), (nothing, "deviation", "%")]
     return found
+
+
+def _gain_map(gains: list[list[float | None]], typical: NDArray[np.float64], quadrants: tuple[int, int]) -> CellMap:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100 * (np.array([_real(g[0]) for g in gains]) / typical - 1)
+        errors = 100 * np.array([_real(g[1]) for g in gains]) / typical
+    return CellMap(percent.reshape(quadrants), float(np.mean(errors)), "%")
 
 
 def _flat(archive: Archive, path: str) -> tuple[Flat, NDArray[np.integer[Any]]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "cell_means",
     "cell_medians",
     "cell_names",
     "grid_edges",
@@ -87,6 +88,41 @@ def quadrant_medians(image: Image, good: NDArray[np.bool_], grid: Grid = (2, 2))
 def cell_medians(image: Image, good: NDArray[np.bool_], grid: Grid = (8, 8)) -> NDArray[np.float64]:
     """Return the median of each cell over good finite pixels, shape ``grid``; NaN where a cell has none."""
     return _grid_medians(np.where(good, image, np.nan), grid).reshape(grid)
+
+
+def cell_means(
+    image: Image, good: NDArray[np.bool_], grid: Grid = (8, 8), clip_sigma: float = 4.0
+) -> NDArray[np.float64]:
+    """Return the clipped mean of each cell: as robust as its median against a few odd pixels, with less noise.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Any unit; NaN is excluded.
+    good : ndarray of bool, shape (ny, nx)
+        Pixels that take part.
+    grid : tuple of int
+        Rows and columns of the cells.
+    clip_sigma : float
+        Pixels farther from the median of their cell than this many of its robust σ are left out.
+
+    Returns
+    -------
+    ndarray, shape ``grid``
+        NaN where a cell has no good pixel.
+    """
+    means = np.full(grid, np.nan)
+    for k, s in enumerate(grid_slices((image.shape[0], image.shape[1]), grid)):
+        cell = image[s][good[s]]
+        values = cell[np.isfinite(cell)].astype(np.float64)
+        if not values.size:
+            continue
+        centre = nan_median(values)
+        distance = np.abs(values - centre)
+        kept = values[distance <= clip_sigma * 1.4826022185056018 * nan_median(distance)]
+        # Half of the pixels may be alike to the last bit: then their value is the mean.
+        means.flat[k] = kept.mean() if kept.size else centre
+    return means
 
 
 def region_medians(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calib import kernels
 from calib.flags import flag
-from calib.regions import cell_medians, mad_sigma, nan_median
+from calib.regions import cell_means, cell_medians, mad_sigma, nan_median
 
 __all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset"]
 
@@ -33,6 +33,10 @@ class SkyOffset:
         Median of the frame levels.
     values : dict
         The measured number of every check.
+    cells_dn : ndarray, shape (8, 8)
+        Clipped means of the cells, DN.
+    cell_error_dn : float
+        1σ of a cell.
     """
 
     first: int
@@ -43,6 +47,8 @@ class SkyOffset:
     halves: tuple[NDArray[np.float32], NDArray[np.float32]]
     level_dn: float
     values: dict[str, float]
+    cells_dn: NDArray[np.float64]
+    cell_error_dn: float
 
     @property
     def n_frames(self) -> int:
@@ -141,6 +147,7 @@ def make_sky_offset(
         "steadiness": unsteadiness(levels) * scale,
     }
     empty = np.full(shape, np.nan, np.float32)
+    per_cell = max(good.sum() / (cells[0] * cells[1]), 1.0)
     return SkyOffset(
         first=first,
         last=first + n - 1,
@@ -150,6 +157,8 @@ def make_sky_offset(
         halves=(halves[0] if halves else empty, halves[1] if len(halves) == 2 else empty),
         level_dn=level,
         values=values,
+        cells_dn=cell_means(value, good, cells),
+        cell_error_dn=nan_median(fit.error.reshape(shape)[good]) / float(np.sqrt(per_cell)),
     )
 
 

@@ -7,9 +7,8 @@ what is there, so the order in which nights arrived leaves no trace; comparisons
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,12 @@ from calib.archive.products import (
 )
 from calib.canonical import Candidate, Survey, nearest_accepted, settle
 from calib.checks import CheckResult, Verdict, check_table, evaluate, judge
+from calib.comparisons import DarkComparison, FlatComparison
 from calib.dark import compare_darks
-from calib.diagnose import diagnose
 from calib.flags import flag, usable
 from calib.night import MasterFile, combine_key
 from calib.profile import Profile
-from calib.verdict import Flat, compare_flats, mean_flat
+from calib.verdict import Flat, mean_flat
 
 __all__ = ["Standards", "drop_product", "record_product"]
 
@@ -95,69 +94,6 @@ def drop_product(connection: sa.Connection, root: Path, path: str) -> None:
     connection.execute(sa.delete(schema.lineage).where(schema.lineage.c.child == path))
 
 
-class FlatComparison:
-    """Compares responsivities of one band, and remembers what came out."""
-
-    def __init__(self, archive: Archive, profile: Profile, band: str, rows: dict[str, Row]) -> None:
-        self._archive, self._profile, self._band, self._rows = archive, profile, band, rows
-        self._limits = profile.limits_for("flat", band, profile.responsivity.read)
-        self._settings = profile.fingerprint("detector", "responsivity")
-        self._images: OrderedDict[str, Flat] = OrderedDict()
-        self.new: dict[str, dict[str, Any]] = {}
-
-    def flat(self, night: str) -> Flat:
-        """Return a night's responsivity."""
-        key = self._rows[night]["key"]
-        if key not in self._images:
-            images = read_product(self._archive.root, responsivity_path(night, self._band), ("SCI", "ERR", "DQ"))
-            value, error = np.asarray(images["SCI"], np.float32), np.asarray(images["ERR"], np.float32)
-            self._images[key] = Flat(value, error, usable(images["DQ"]) & np.isfinite(value))
-            while len(self._images) > 24:
-                self._images.popitem(last=False)
-        self._images.move_to_end(key)
-        return self._images[key]
-
-    def outcome(self, night: str, standard: tuple[str, ...]) -> dict[str, Any]:
-        """Return values and diagnosis of a comparison, from memory where it was made before."""
-        keys = (self._rows[night]["key"], *(self._rows[n]["key"] for n in standard))
-        key = combine_key("compare", self._settings, *keys)
-        if key in self.new:
-            return self.new[key]
-        known = self._archive.value(sa.select(schema.comparisons.c.outcome).where(schema.comparisons.c.key == key))
-        if known is not None:
-            return dict(known)
-        ratio = compare_flats(self.flat(night), mean_flat([self.flat(n) for n in standard]), self._profile)
-        found = diagnose(
-            ratio.percent,
-            ratio.good,
-            quadrants=self._profile.detector.quadrants,
-            limit=0.3,
-            pixel_sigma=ratio.expected_percent,
-        )
-        self.new[key] = {
-            "values": {n: None if not np.isfinite(v) else v for n, v in ratio.values.items()},
-            "cause": found.cause,
-            "parts": [
-                {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in asdict(p).items()}
-                for p in found.parts
-            ],
-        }
-        return self.new[key]
-
-    def __call__(self, night: str, standard: tuple[str, ...]) -> Verdict:
-        """Return the verdict of the comparison checks."""
-        outcome = self.outcome(night, standard)
-        values = {n: float("nan") if v is None else v for n, v in outcome["values"].items()}
-        return judge(evaluate("flat", values, self._limits), cause=outcome["cause"])
-
-
-@dataclass(frozen=True)
-class _Assigned:
-    """The periods of one band (and read), settled: period → survey, and the nights with a product."""
-
-    surveys: dict[str, Survey]
-
-
 class Standards:
     """Verdicts and standards of the whole archive under one profile and the standing decisions."""
 
@@ -206,6 +142,7 @@ class Standards:
             mean = np.mean([cells[n] for n in standard], axis=0)
             return judge(evaluate("dark", compare_darks(cells[night], mean), structure))
 
+        images = DarkComparison(self.archive, self.profile, band, read, rows)
         surveys: dict[str, Survey] = {}
         for period, nights in self._periods(rows, band).items():
             candidates = [
@@ -227,16 +164,21 @@ class Standards:
                 for s in survey.nights:
                     row = rows[s.night]
                     values = {c.check.name: _db(c.value) for c in s.verdict.checks if c.check.name == "structure"}
+                    found = images.outcome(s.night, s.standard) if s.standard else {}
+                    verdict = _named(s.verdict, found.get("cause", ""))
                     update = {
-                        "status": s.verdict.status,
-                        "cause": s.verdict.cause,
+                        "status": verdict.status,
+                        "cause": verdict.cause,
                         "standard": list(s.standard),
+                        "diagnosis": found.get("parts"),
+                        "pixels": found.get("pixels"),
                         "structure": values.get("structure"),
                         "period": period,
                         "override": (s.night, band, read) in self.rulings.dark,
                     }
-                    if self._update_verdict(connection, d, row, update, s.verdict, dark_path(s.night, band, read)):
+                    if self._update_verdict(connection, d, row, update, verdict, dark_path(s.night, band, read)):
                         changed.add(s.night)
+            upsert(connection, schema.comparisons, [{"key": k, "outcome": v} for k, v in images.new.items()])
         return changed if before is None or changed else set()
 
     def dark_for(self, night: str, band: str, read: str) -> MasterFile | None:
@@ -289,9 +231,7 @@ class Standards:
     def _record_flat(self, band: str, period: str, rows: dict[str, Row], s: Any, compare: FlatComparison) -> set[str]:
         row = rows[s.night]
         verdict = s.verdict
-        parts = None
-        if s.standard and row["key"]:
-            parts = compare.outcome(s.night, s.standard)["parts"]
+        found = compare.outcome(s.night, s.standard) if s.standard and row["key"] else {}
         if not row["key"]:
             verdict = Verdict("rejected", "no usable dark", ())
         members = tuple(m for m in s.members if rows[m]["key"])
@@ -302,7 +242,8 @@ class Standards:
             "cause": verdict.cause,
             "standard": list(s.standard),
             "members": list(members),
-            "diagnosis": parts,
+            "diagnosis": found.get("parts"),
+            "pixels": found.get("pixels"),
             "period": period,
             "overtaken": s.overtaken,
             "override": (s.night, band) in self.rulings.flat,
@@ -315,7 +256,7 @@ class Standards:
             self._canonicals[band][s.night] = (canonical_key, _canonical_status(verdict, s, members, rows))
         with self.archive.begin() as connection:
             if canonical_key != row["canonical_key"] and canonical_key is not None:
-                flats = [compare.flat(m) for m in members]
+                flats = [compare.images(m) for m in members]
                 masks = [read_product(self.archive.root, responsivity_path(m, band), ("DQ",))["DQ"] for m in members]
                 inputs = tuple(Input("member", responsivity_path(m, band), rows[m]["key"]) for m in members)
                 file = write_canonical(
@@ -385,6 +326,14 @@ class Standards:
         key = [table.c[c.name] == row[c.name] for c in table.primary_key]
         connection.execute(sa.update(table).where(*key).values(**update, verdict_key=verdict_key))
         return True
+
+
+def _named(verdict: Verdict, cause: str) -> Verdict:
+    """Return the verdict on a dark with the cause that the map of its deviation tells, where its structure failed."""
+    failed = [c.check.name for c in verdict.checks if not c.passed]
+    if verdict.status != "rejected" or failed[:1] != ["structure"] or not cause:
+        return verdict
+    return judge(verdict.checks, cause=cause)
 
 
 _COMPARED = ("pixel_scatter", "cell_rms", "cell_extreme", "gradient", "quadrant", "beyond_2pct")

@@ -23,6 +23,7 @@ from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
 from calib.archive.products import canonical_path, file_sha256, frames_path, responsivity_path, sky_offsets_path
 from calib.canonical import age_nights
+from calib.health import pixel_nights, update_states, watch_all
 from calib.ingest import register_files, sequences_of, supplied_files, used_shas, write_outcomes
 from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
 from calib.profile import Profile
@@ -335,7 +336,12 @@ class _Run:
         self._give_up(schema.scans)
         self.progress(done, total, f"{what}: deviations")
         update_references(self.archive, self.profile, standards)
-        update_alerts(self.archive, self.profile, standards, standing)
+        series, pixels = (
+            watch_all(self.archive, self.profile, standing),
+            list(pixel_nights(self.archive, self.profile)),
+        )
+        update_states(self.archive, self.profile, series, pixels)
+        update_alerts(self.archive, self.profile, standards, standing, series, pixels)
         self.archive.announce()
         self.progress(done + len(nights), total, what)
 

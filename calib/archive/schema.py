@@ -25,6 +25,7 @@ from calib.checks import check_table
 __all__ = [
     "SCHEMA_VERSION",
     "alerts",
+    "cell_maps",
     "comparisons",
     "darks",
     "decisions",
@@ -39,9 +40,10 @@ __all__ = [
     "runs",
     "scans",
     "sky_offsets",
+    "states",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -142,6 +144,8 @@ darks = Table(
     Column("n_noisy", Integer),
     Column("temperature_k", Float),
     Column("cells_dn", JSON),
+    Column("diagnosis", JSON),
+    Column("pixels", JSON),
     Column("standard", JSON),
     Column("period", String(10), nullable=False, default=""),
     Column("override", Boolean, nullable=False, default=False),
@@ -168,6 +172,7 @@ flats = Table(
     Column("dark_key", String(64)),
     Column("gain", JSON),
     Column("diagnosis", JSON),
+    Column("pixels", JSON),
     Column("standard", JSON),
     Column("members", JSON),
     Column("overtaken", Boolean, nullable=False, default=False),
@@ -230,6 +235,8 @@ sky_offsets = Table(
     Column("used_block", Integer, nullable=False),
     Column("level_dn", Float),
     *_checks("sky_offset"),
+    Column("cells_dn", JSON),
+    Column("cell_error_dn", Float),
     Column("override", Boolean, nullable=False, default=False),
 )
 
@@ -248,20 +255,59 @@ metrics = Table(
     Index("metrics_trend", "band", "product", "metric", "region", "night"),
 )
 
+cell_maps = Table(
+    "cell_maps",
+    metadata,
+    Column("night", String(10), primary_key=True),
+    Column("band", String(20), primary_key=True),
+    Column("product", String(24), primary_key=True),
+    Column("cells", JSON, nullable=False),
+    Column("error", Float),
+    Column("unit", String(12), nullable=False),
+    Column("key", String(64), nullable=False),
+    Index("cell_maps_series", "band", "product", "night"),
+)
+
+states = Table(
+    "states",
+    metadata,
+    Column("night", String(10), primary_key=True),
+    Column("band", String(20), primary_key=True),
+    Column("product", String(24), primary_key=True),
+    Column("state", String(12), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("region", String(16), nullable=False),
+    Column("value", Float),
+    Column("error", Float),
+    Column("unit", String(12), nullable=False),
+    Column("significance", Float),
+    Column("since", String(10)),
+    Index("states_series", "band", "product", "night"),
+)
+
 alerts = Table(
     "alerts",
     metadata,
     Column("night", String(10), primary_key=True),
     Column("band", String(20), primary_key=True),
     Column("product", String(24), primary_key=True),
-    Column("region", String(8), primary_key=True),
+    Column("region", String(16), primary_key=True),
     Column("metric", String(24), primary_key=True),
     Column("state", String(12), nullable=False),
     Column("value", Float),
     Column("limit", Float),
     Column("unit", String(12), nullable=False),
     Column("text", Text, nullable=False),
+    Column("cause", Text, nullable=False, default=""),
+    Column("error", Float),
+    Column("significance", Float),
+    Column("since", String(10)),
     Column("last_night", String(10)),
+    Column("over", Boolean, nullable=False, default=False),
+    Column("forecast_nights", Float),
+    Column("scans", JSON),
+    Column("effect_mmag", Float),
+    Column("proposal", String(10)),
     Column("acknowledged_by", Text),
 )
 

@@ -14,7 +14,7 @@ from calib.archive.database import Archive
 
 __all__ = ["EXPORTS", "export_table", "read_table"]
 
-_INTERNAL = {"key", "verdict_key", "cells_dn", "rules_hash", "dark_key", "canonical_key"}
+_INTERNAL = {"key", "verdict_key", "cells_dn", "cell_error_dn", "rules_hash", "dark_key", "canonical_key"}
 
 EXPORTS: dict[str, sa.Table] = {
     "darks": schema.darks,
@@ -23,6 +23,7 @@ EXPORTS: dict[str, sa.Table] = {
     "sky_offsets": schema.sky_offsets,
     "metrics": schema.metrics,
     "alerts": schema.alerts,
+    "states": schema.states,
     "decisions": schema.decisions,
     "files": schema.files,
 }

@@ -106,7 +106,7 @@ def test_each_failed_check_alone_rejects_and_names_its_own_cause(name):
 
 def test_of_several_failed_checks_the_first_declared_names_the_cause_and_the_worst_stands_first():
     verdict = judge(evaluate("flat", GOOD | {"frames": 19.0, "gradient": 12.0}, LIMITS))
-    assert verdict.cause == "too few frames (gradient 12 % > 1.2 %; frames 19 < 20)"
+    assert verdict.cause == "too few frames (gradient 12 % > 0.7 %; frames 19 < 20)"
     assert [c.check.name for c in verdict.failed] == ["gradient", "frames"]
 
 

@@ -1,4 +1,4 @@
-"""Drift: deviations with honest errors, states that need size and significance, episodes."""
+"""Drift: deviations with honest errors, states by size, forecasts."""
 
 import warnings
 
@@ -7,19 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib.drift import deviations, episodes, states
+from calib.drift import cell_error, deviations, forecast_nights, state_of
 from calib.profile import DriftLimits
-from calib.regions import region_names
+from calib.regions import cell_means, region_names
 
 LIMITS = DriftLimits(watch=1.0, drift=2.0)
 GRIDS = {"quadrants": (2, 2), "cells": (8, 8)}
-
-
-def state_of(value, error=0.01, *, significance=5.0, series=None):
-    """Return the state of the last night of a series."""
-    values = np.append([] if series is None else series, value)
-    errors = np.full(len(values), error)
-    return states(values, errors, LIMITS, significance)[-1]
 
 
 # Deviations ------------------------------------------------------------------------------------------------------
@@ -71,121 +64,53 @@ def test_fewer_good_pixels_mean_larger_errors_and_none_mean_nan():
     assert found["C02"].error == pytest.approx(1.2533 * 0.8 / 8)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_the_error_of_a_cell_is_the_scatter_of_its_mean(share):
+    rng = np.random.default_rng(7)
+    error = rng.uniform(0.5, 0.7, (64, 64))
+    good = rng.random((64, 64)) >= share
+    means = [cell_means(error * rng.standard_normal((64, 64)), good, (8, 8)) for _ in range(300)]
+    assert np.std(means) == pytest.approx(cell_error(error, good, (8, 8)), rel=0.06)
+
+
+def test_without_a_good_pixel_no_error_is_known():
+    assert np.isnan(cell_error(np.ones((8, 8)), np.zeros((8, 8), bool), (2, 2)))
+
+
 # States ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(
-    ("size", "state"), [(0.0, "OK"), (0.99, "OK"), (1.0, "WATCH"), (1.99, "WATCH"), (2.0, "DRIFT"), (50.0, "DRIFT")]
+    ("size", "state"),
+    [(0.0, "NOTICE"), (0.99, "NOTICE"), (1.0, "WATCH"), (1.99, "WATCH"), (2.0, "DRIFT"), (50, "DRIFT")],
 )
-def test_a_certain_deviation_is_judged_by_its_size_to_either_side(sign, size, state):
-    assert state_of(sign * size) == state
+def test_a_significant_deviation_is_judged_by_its_size_to_either_side(sign, size, state):
+    assert state_of(sign * size, LIMITS) == state
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_large_deviation_that_is_not_significant_is_no_drift(sign):
-    assert state_of(sign * 3.0, error=0.59) == "DRIFT"
-    assert state_of(sign * 3.0, error=0.61) == "OK"
-    assert state_of(sign * 3.0, error=0.61, significance=3.0) == "DRIFT"
+# Forecast --------------------------------------------------------------------------------------------------------
 
 
-def test_a_significant_deviation_that_is_small_is_no_drift():
-    assert state_of(0.9, error=1e-6) == "OK"
+@given(st.floats(0.01, 0.2), st.floats(0, 0.5), st.sampled_from([1, -1]))
+def test_a_straight_walk_is_told_when_it_will_matter(rate, start, sign):
+    days = np.arange(10.0)
+    sizes = sign * (start + rate * days)
+    expected = max((1.0 - (start + rate * 9)) / rate, 0)
+    assert forecast_nights(days, sizes, 1.0) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_known_is_not_green(value):
-    assert state_of(value) == "UNKNOWN"
-    assert states(np.array([0.0, value, 3.0]), np.full(3, 0.01), LIMITS, 5.0) == ["OK", "UNKNOWN", "DRIFT"]
+def test_a_forecast_minds_gaps_and_one_odd_night():
+    days = np.array([0, 1, 2, 5, 6, 9, 10.0])
+    sizes = 0.05 * days
+    sizes[3] = 3.0
+    assert forecast_nights(days, sizes, 1.0) == pytest.approx(10, abs=1.5)
 
 
-def test_a_series_that_always_jumps_about_needs_more_to_be_significant():
-    rng = np.random.default_rng(2)
-    nervous = rng.normal(0, 0.8, 40)
-    assert state_of(3.0, series=nervous) == "OK"
-    assert state_of(6.0, series=nervous) == "DRIFT"
-    assert state_of(3.0, series=0.1 * nervous) == "DRIFT"
+def test_what_does_not_grow_never_gets_there():
+    assert forecast_nights(np.arange(6.0), np.linspace(0.9, 0.5, 6), 1.0) == np.inf
+    assert forecast_nights(np.arange(6.0), np.full(6, -0.4), 1.0) == np.inf
 
 
-def test_a_slow_drift_does_not_hide_itself():
-    rng = np.random.default_rng(3)
-    walk = 0.1 * np.arange(40) + rng.normal(0, 0.05, 40)
-    found = states(walk, np.full(40, 0.02), LIMITS, 5.0)
-    first = {s: found.index(s) for s in ("WATCH", "DRIFT")}
-    assert first["WATCH"] == pytest.approx(10, abs=1)
-    assert first["DRIFT"] == pytest.approx(20, abs=1)
-    assert set(found[:9]) == {"OK"}
-
-
-def test_a_single_step_stays_drift_on_every_night_after_it():
-    series = np.concatenate([np.zeros(20), np.full(20, 2.5)]) + np.random.default_rng(4).normal(0, 0.1, 40)
-    found = states(series, np.full(40, 0.05), LIMITS, 5.0)
-    assert found == ["OK"] * 20 + ["DRIFT"] * 20
-
-
-def test_quiet_nights_raise_nothing():
-    rng = np.random.default_rng(5)
-    for _ in range(50):
-        values = rng.normal(0, 0.3, 100)
-        assert set(states(values, np.full(100, 0.05), LIMITS, 5.0)) == {"OK"}
-
-
-def test_unknown_nights_do_not_make_a_series_steady_or_nervous():
-    rng = np.random.default_rng(6)
-    values = rng.normal(0, 0.8, 41)
-    values[-1] = 3.0
-    holes = np.insert(values, np.arange(0, 40, 4), np.nan)
-    assert states(values, np.full(41, 0.01), LIMITS, 5.0)[-1] == states(holes, np.full(51, 0.01), LIMITS, 5.0)[-1]
-
-
-def test_an_empty_series_has_no_states():
-    assert states(np.array([]), np.array([]), LIMITS, 5.0) == []
-
-
-# Episodes --------------------------------------------------------------------------------------------------------
-
-LETTERS = {"o": "OK", "w": "WATCH", "d": "DRIFT", "?": "UNKNOWN"}
-
-
-def stretches(pattern, values=None):
-    nightly = [LETTERS[c] for c in pattern]
-    size = np.arange(1.0, len(pattern) + 1) if values is None else np.array(values)
-    return [(e.first, e.last, e.worst) for e in episodes(nightly, size)]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("", []),
-        ("oooo", []),
-        ("????", []),
-        ("owwo", [(1, 2, 2)]),
-        ("wodd", [(0, 0, 0), (2, 3, 3)]),
-        ("owdwo", [(1, 3, 3)]),
-        ("w??d", [(0, 3, 3)]),  # unknown nights do not end it
-        ("ow??o", [(1, 1, 1)]),  # nor extend it
-        ("?w?", [(1, 1, 1)]),
-        ("dddd", [(0, 3, 3)]),
-    ],
-)
-def test_episodes_are_the_stretches_beyond_ok(pattern, expected):
-    assert stretches(pattern) == expected
-
-
-def test_the_worst_night_is_the_farthest_to_either_side():
-    assert stretches("dddd", [2.0, -5.0, 3.0, -1.0]) == [(0, 3, 1)]
-    assert stretches("d?d", [2.0, np.nan, 3.0]) == [(0, 2, 2)]
-
-
-@given(st.text(alphabet="owd?", max_size=30))
-def test_every_night_beyond_ok_is_in_one_episode_and_no_ok_night_in_any(pattern):
-    covered = [k for first, last, _ in stretches(pattern) for k in range(first, last + 1)]
-    assert len(covered) == len(set(covered))
-    for k, letter in enumerate(pattern):
-        if letter in "wd":
-            assert k in covered
-        elif letter == "o":
-            assert k not in covered
-    for first, last, worst in stretches(pattern):
-        assert first <= worst <= last
-        assert {pattern[first], pattern[last], pattern[worst]} <= set("wd")
+def test_three_nights_are_no_forecast():
+    assert np.isnan(forecast_nights(np.arange(4.0), np.array([0.1, np.nan, 0.2, 0.3]), 1.0))

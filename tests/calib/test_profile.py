@@ -97,7 +97,7 @@ def test_every_fault_is_told_at_once_with_its_key():
             ('Ks = ["Ks", "K"]', 'Ks = ["Ks", "k", "j "]'),
             ("frames = { min = 20 }", "frames = { max = 20 }"),
             ("cell_rms = { max = 0.45 }", "cellrms = { max = 0.45 }"),
-            ("gradient = { max = 1.2 }", "gradient = { max = nan, X = 1 }"),
+            ("gradient = { max = 0.7 }", "gradient = { max = nan, X = 1 }"),
         )
     )
     expected = (

@@ -36,6 +36,19 @@ COLUMNS = {
     "files": {"path", "status", "reason"},
     "scans": {"night", "band", "scan", "read", "status", "dark_night", "canonical_night", "canonical_status"},
     "metrics": {"night", "band", "product", "region", "metric", "value", "error", "unit"},
+    "states": {
+        "night",
+        "band",
+        "product",
+        "state",
+        "cause",
+        "region",
+        "value",
+        "error",
+        "unit",
+        "significance",
+        "since",
+    },
     "decisions": {"id", "time", "who", "kind", "night", "reason", "undoes"},
 }
 WHOLE = {

@@ -1,0 +1,490 @@
+"""Control charts: when a series of nights has left what is usual for it, by which pattern, and since when.
+
+Each night's map of cells is compared with what the nights before it lead to expect. Quiet nights wander, over days and
+mostly in smooth structure, so every mode of the map (`calib.patterns`) has its own scatter and its own memory, learned
+from the quiet nights of the series alone. What is left after the prediction is filtered for each pattern and for each
+course in time: a step since some nights (Shewhart's chart, and its sum over nights), or a steady walk.
+
+A night is judged from what was known that night: later nights change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy import special
+
+from calib.patterns import Template
+
+__all__ = ["Change", "Chart", "ChartNight", "Quiet", "chart", "gaussian_equivalent"]
+
+Array = NDArray[np.float64]
+
+# Nights over which a step or a walk may have gone on before it is seen.
+STEPS = (1, 2, 3, 5, 8, 12, 20)
+WALKS = (5, 7, 9, 12, 16, 22, 30)
+LONGEST = max(*STEPS, *WALKS)
+# Nights learned from; older ones are forgotten, for an instrument's habits change.
+MEMORY = 200
+# The latest so many nights do not enter the mean: a walk that nobody has seen yet would pull it along.
+WAIT = 8
+# Nights that share one set of learned numbers, once there is much to learn from.
+EPOCH = 8
+# The scatter that the profile calls quiet counts like so many nights, and fades as modes of the same order are seen.
+PRIOR_NIGHTS, PRIOR_FADES_AFTER = 8.0, 20.0
+# What modes of the same order have in common counts like so many nights for each of them.
+SHARED_NIGHTS, SHARED_PAIRS = 16.0, 64.0
+PRIOR_MEMORY, PRIOR_MEMORY_PAIRS = 0.5, 8.0
+MOST_MEMORY = 0.95
+# A change is over when what is left of it has so few σ.
+OVER = 3.0
+UNKNOWN = 1e12
+# A step that has lasted so many nights is the new normal, from which further changes are looked for.
+SETTLED = 6
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What is known of quiet nights before any was seen.
+
+    Attributes
+    ----------
+    scatter : ndarray, shape (n_modes,)
+        Night-to-night scatter of each mode, in the unit of the series.
+    orders : ndarray of int, shape (n_modes,)
+        Modes of the same order are taken to behave alike until they show otherwise.
+    """
+
+    scatter: Array
+    orders: NDArray[np.int_]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that began: a pattern, its course, and when.
+
+    Attributes
+    ----------
+    pattern : Template
+    course : {"step", "walk"}
+    length : int
+        Nights over which it had gone on when it was seen.
+    since, seen, last : int
+        Night it began, night it was first significant, and last night on which it was there, as indices of the
+        series.
+    significance : float
+        Of the night on which it was seen, in Gaussian σ after paying for all that was looked for.
+    """
+
+    pattern: Template
+    course: str
+    length: int
+    since: int
+    seen: int
+    last: int
+    significance: float
+
+
+@dataclass(frozen=True)
+class ChartNight:
+    """One night of a chart.
+
+    Attributes
+    ----------
+    significance : float
+        Of the most significant pattern and course, in Gaussian σ after paying for all that was looked for; NaN for
+        a night without a measurement.
+    pattern : Template or None
+        Which one that is.
+    learned : int
+        Quiet nights that the expectation rests on.
+    """
+
+    significance: float
+    pattern: Template | None
+    learned: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A series judged.
+
+    Attributes
+    ----------
+    nights : tuple of ChartNight
+    changes : tuple of Change
+        In the order in which they were seen.
+    sizes, errors : tuple of ndarray, shape (n_nights,)
+        Of every change its size on each night and the 1σ error, in the unit of the series; NaN before it began and
+        after it ended. The size of a gradient is without sign.
+    """
+
+    nights: tuple[ChartNight, ...]
+    changes: tuple[Change, ...]
+    sizes: tuple[Array, ...]
+    errors: tuple[Array, ...]
+
+
+def gaussian_equivalent(statistic: Array, k: int, freedom: Array | float, trials: float = 1.0) -> Array:
+    """Return how many Gaussian σ are as unlikely as a Hotelling T² or more.
+
+    Parameters
+    ----------
+    statistic : ndarray
+        T²: squared distance in units of an estimated covariance.
+    k : int
+        Dimensions of it.
+    freedom : ndarray or float
+        Degrees of freedom with which the covariance is known.
+    trials : float
+        How many such statistics were looked at to find this one.
+    """
+    freedom = np.maximum(freedom, 1.0)
+    rest = np.maximum(freedom - k + 1, 1.0)
+    p = special.fdtrc(k, rest, np.maximum(statistic, 0.0) * rest / (k * freedom))
+    return np.asarray(-special.ndtri(np.clip(p * trials, 1e-300, 1.0) / 2))
+
+
+def _courses() -> tuple[tuple[str, int, Array], ...]:
+    """Return the courses in time: name, nights, and height on each of them, oldest first."""
+    steps = [("step", n, np.ones(n)) for n in STEPS]
+    walks = [("walk", n, np.arange(1.0, n + 1) / n) for n in WALKS]
+    return (*steps, *walks)
+
+
+COURSES = _courses()
+
+
+class _Learned:
+    """What the quiet nights seen so far say: mean, scatter and memory of every mode."""
+
+    def __init__(self, values: Array, errors: Array, days: Array, quiet: Quiet, members: list[int]) -> None:
+        rows = np.array(members[-MEMORY:], dtype=int)
+        self.n = len(rows)
+        settled = rows[:-WAIT] if len(rows) >= 3 * WAIT else rows
+        n_modes = values.shape[1]
+        self.mean = values[settled].mean(axis=0) if len(settled) else np.zeros(n_modes)
+        # Before the first night nothing is known of the mean, whatever the scatter.
+        self.mean_share = 1.0 / len(settled) if len(settled) else UNKNOWN
+        centred = values[rows] - self.mean
+        near = (np.diff(rows) == 1) & (np.diff(days[rows]) < 2.5) if len(rows) > 1 else np.zeros(0, bool)
+        pairs = np.flatnonzero(near)
+        before, after = centred[pairs], centred[pairs + 1] if len(pairs) else centred[pairs]
+        orders = _Orders(quiet.orders)
+        self.memory = self._remember(before, after, orders)
+        steps = after - self.memory * before
+        squares = _clipped_square_sum(steps)
+        seen = len(pairs) * orders.sizes
+        weight = PRIOR_NIGHTS / (1 + (seen / PRIOR_FADES_AFTER) ** 2)
+        prior = quiet.scatter**2 * (1 - self.memory**2)
+        shared = (weight * prior + orders.sums(squares)) / (weight + seen)
+        self.innovation2 = (SHARED_NIGHTS * shared + squares) / (SHARED_NIGHTS + len(pairs))
+        # No night is better known than it was measured.
+        typical = float(np.median(errors[rows])) if len(rows) else 0.0
+        self.innovation2 = np.maximum(self.innovation2, typical**2)
+        self.spread2 = self.innovation2 / (1 - self.memory**2)
+        n = max(len(pairs), 1)
+        self.freedom = (SHARED_NIGHTS + n) ** 2 / (n + SHARED_NIGHTS**2 / (n * float(np.median(orders.sizes))))
+        # What all modes of an order owe to the prior, or to few nights, is wrong in all of them alike.
+        self.shared_freedom = PRIOR_NIGHTS + SHARED_NIGHTS * len(pairs)
+
+    @staticmethod
+    def _remember(before: Array, after: Array, orders: _Orders) -> Array:
+        n = len(before)
+        product, power = (before * after).sum(axis=0), np.sqrt((before**2).sum(axis=0) * (after**2).sum(axis=0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = np.clip(np.nan_to_num(product / power), -1, 1)
+            shared = np.clip(np.nan_to_num(orders.sums(product) / orders.sums(power)), -1, 1)
+        group = n * orders.sizes
+        shared = (group * shared + PRIOR_MEMORY_PAIRS * PRIOR_MEMORY) / (group + PRIOR_MEMORY_PAIRS)
+        memory = (n * own + SHARED_PAIRS * shared) / (n + SHARED_PAIRS)
+        # Correlations from a short series about its own mean come out too low, by up to (1 + 3ρ)/n; and rather too
+        # much memory than too little: what is taken for memory is not taken for a change.
+        memory = memory + np.clip(2 * memory, 0, 1) * (0.5 + 1.5 * memory) / max(n, 4)
+        return np.asarray(np.clip(memory, 0.0, MOST_MEMORY))
+
+
+class _Orders:
+    """Sums over the modes of one order, given back to each of them."""
+
+    def __init__(self, orders: NDArray[np.int_]) -> None:
+        _, self._which = np.unique(orders, return_inverse=True)
+        self.sizes = np.bincount(self._which)[self._which].astype(float)
+
+    def sums(self, values: Array) -> Array:
+        return np.asarray(np.bincount(self._which, values)[self._which])
+
+
+def _clipped_square_sum(steps: Array) -> Array:
+    """Return the sum of squares with rare outliers drawn in, so that one odd night does not blind the chart."""
+    if len(steps) < 6:
+        return np.asarray((steps**2).sum(axis=0))
+    rough = 1.4826 * np.median(np.abs(steps), axis=0)
+    limit = np.where(rough > 0, 4.0 * rough, np.inf)
+    return np.asarray((np.clip(steps, -limit, limit) ** 2).sum(axis=0))
+
+
+def chart(
+    values: Array,
+    errors: Array,
+    days: Array,
+    patterns: Sequence[Template],
+    quiet: Quiet,
+    *,
+    significance: float = 5.0,
+) -> Chart:
+    """Judge a series of nights.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_nights, n_modes)
+        Modes of each night's deviation from the reference, in order of time; a night with any NaN was not measured.
+    errors : ndarray, shape (n_nights,)
+        1σ measurement error of a mode.
+    days : ndarray, shape (n_nights,)
+        Day of each night, for gaps.
+    patterns : sequence of Template
+        What is looked for.
+    quiet : Quiet
+        What is known before any night was seen.
+    significance : float
+        σ from which a change counts.
+
+    Returns
+    -------
+    Chart
+    """
+    measured = np.flatnonzero(np.isfinite(values).all(axis=1) & np.isfinite(errors))
+    judge = _Judge(values[measured], errors[measured], days[measured], tuple(patterns), quiet, significance)
+    return judge.run(len(values), measured)
+
+
+@dataclass
+class _Active:
+    """A change that goes on: its number, the first night after it was seen, and whether it is the new normal."""
+
+    number: int
+    settled: bool = False
+
+
+class _Judge:
+    def __init__(
+        self, values: Array, errors: Array, days: Array, patterns: tuple[Template, ...], quiet: Quiet, limit: float
+    ) -> None:
+        self.values, self.errors, self.days, self.limit, self.quiet = values, errors, days, limit, quiet
+        # What is left of the values once steps that have become the new normal are taken out.
+        self.rest = values.copy()
+        self.rest_share = np.zeros(len(values))
+        self.patterns = patterns
+        self.rows = np.concatenate([p.modes for p in patterns])
+        dims = np.array([len(p.modes) for p in patterns])
+        self.starts = np.concatenate(([0], np.cumsum(dims)[:-1]))
+        self.dims = dims
+        # Neighbouring windows and patterns see nearly the same: they count as fewer trials than there are.
+        self.trials = 1.0 * len(patterns)
+        self.members: list[int] = []
+        self.active: list[_Active] = []
+        self.changes: list[Change] = []
+        self.sizes: list[dict[int, tuple[float, float]]] = []
+        self.begin = 0
+        # Nights that the night before does not lead to.
+        self.breaks: list[int] = []
+
+    def run(self, n: int, measured: NDArray[np.int_]) -> Chart:
+        """Go through the nights."""
+        nights = [ChartNight(float("nan"), None, 0) for _ in range(n)]
+        t, end = 0, len(measured)
+        while t < end:
+            known = _Learned(self.rest, self.errors, self.days, self.quiet, self.members)
+            length = EPOCH if known.n >= 4 * EPOCH else (4 if known.n >= 2 * EPOCH else 1)
+            stop = t + 1 if self.active else min(t + length, end)
+            if self.active:
+                self._follow(t, known)
+            found = self._fresh(t, known) if self._unsettled() else self._scan(t, stop, known)
+            for k, (value, which, course, size) in enumerate(zip(*found, strict=True)):
+                nights[measured[t + k]] = self._night(t + k, value, which, known)
+                if value >= self.limit:
+                    self._begin(t + k, which, course, size, value, known)
+                    stop = t + k + 1
+                    break
+                if not self._unsettled():
+                    self.members.append(t + k)
+            t = stop
+        return self._result(nights, measured)
+
+    def _unsettled(self) -> bool:
+        return any(not a.settled for a in self.active)
+
+    def _night(self, t: int, value: float, which: int, known: _Learned) -> ChartNight:
+        pattern = self.patterns[which]
+        for a in self.active:
+            size, error = self.sizes[a.number][t]
+            if abs(size) / error > value:
+                value, pattern = abs(size) / error, self.changes[a.number].pattern
+        return ChartNight(float(value), pattern, known.n)
+
+    # What is new ----------------------------------------------------------------------------------------------------
+
+    def _residuals(self, first: int, stop: int, known: _Learned, centre: Array) -> tuple[Array, Array]:
+        """Return what is left after the prediction for nights first … stop − 1, and its variance."""
+        index = np.arange(first, stop)
+        here = self.rest[index] - centre
+        has = (index > 0) & ~np.isin(index, self.breaks)
+        previous = np.maximum(index - 1, 0)
+        gap = np.where(has, np.maximum(self.days[index] - self.days[previous], 1.0), 1.0)
+        memory = np.where(has[:, None], known.memory ** gap[:, None], 0.0)
+        before = self.rest[previous] - centre
+        variance = known.spread2 * (1 - memory**2)
+        # Measurement error is no memory: it enters tonight, and through the prediction from the night before.
+        floor = self.errors[index, None] ** 2 + memory**2 * self.errors[previous, None] ** 2
+        return here - memory * before, np.maximum(variance, floor)
+
+    def _scan(self, first: int, stop: int, known: _Learned) -> tuple[list[float], list[int], list[str], list[int]]:
+        """Filter nights first … stop − 1 for every pattern and course; return the best of each night."""
+        n = stop - first
+        earliest = max(first - LONGEST + 1, self.begin)
+        left, variance = self._residuals(earliest, stop, known, known.mean)
+        weight = 1.0 / variance
+        best = np.full(n, -np.inf)
+        which, course = np.zeros(n, int), np.zeros(n, int)
+        for c, (_, length, height) in enumerate(COURSES):
+            if stop - earliest < length:
+                continue
+            # What the prediction makes of the pattern's course: a mode with memory takes most of it for granted.
+            growth = height[:, None] - known.memory * np.concatenate(([0.0], height[:-1]))[:, None]
+            windows = sliding_window_view(left * weight, length, axis=0)[-n:]
+            weights = sliding_window_view(weight, length, axis=0)[-n:]
+            signal = np.einsum("bkw,wk->bk", windows, growth)
+            power = np.einsum("bkw,wk->bk", weights, growth**2)
+            # The mean from which all is counted has an error, the same on all nights of the window.
+            common = np.einsum("bkw,wk->bk", weights, growth) * (1 - known.memory)
+            kept = power / (power + self._mean_variance(first, stop, known)[-len(power) :] * common**2)
+            value, top = self._best(signal * kept, power * kept, known)
+            offset = n - len(value)
+            better = value > best[offset:]
+            best[offset:][better], which[offset:][better], course[offset:][better] = value[better], top[better], c
+        names = [COURSES[c][0] for c in course]
+        return best.tolist(), which.tolist(), names, [COURSES[c][1] for c in course]
+
+    def _mean_variance(self, first: int, stop: int, known: _Learned) -> Array:
+        """Return the variance of the mean that nights first … stop − 1 are compared with, shape (nights, modes)."""
+        share = known.mean_share + self.rest_share[first:stop]
+        return np.asarray(share[:, None] * known.spread2 * (1 + known.memory) / (1 - known.memory))
+
+    def _best(self, signal: Array, power: Array, known: _Learned) -> tuple[Array, NDArray[np.int_]]:
+        """Return the significance of the best pattern of each night, and which it is."""
+        top = signal @ self.rows.T
+        weight = power @ (self.rows**2).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squares = np.where(weight > 0, top**2 / weight, 0.0)
+        score = np.add.reduceat(squares, self.starts, axis=1)
+        best = np.argmax(score - 2 * self.dims, axis=1)
+        value = np.empty(len(best))
+        for b, which in enumerate(best):
+            k = int(self.dims[which])
+            # Each mode's scatter is known with `freedom`; a pattern that lives in many modes averages over them.
+            part = (power[b] * self.rows[self.starts[which] : self.starts[which] + k] ** 2).sum(axis=0)
+            together = known.freedom * part.sum() ** 2 / max(float((part**2).sum()), 1e-300)
+            together = 1 / (1 / together + 1 / known.shared_freedom)
+            value[b] = gaussian_equivalent(score[b, which], k, together, self.trials)
+        return value, best
+
+    def _fresh(self, t: int, known: _Learned) -> tuple[list[float], list[int], list[str], list[int]]:
+        """Look for a further step on a night soon after a change, against the nights since."""
+        since = max(self.changes[a.number].seen for a in self.active if not a.settled)
+        level = np.arange(max(since, t - EPOCH), t)
+        if len(level) < 2:
+            return [float("-inf")], [0], ["step"], [1]
+        left, variance = self._residuals(t, t + 1, known, self.rest[level].mean(axis=0))
+        mean = known.spread2 * (1 + known.memory) / (1 - known.memory) / len(level)
+        variance = variance + mean * (1 - known.memory) ** 2
+        value, which = self._best(left / variance, 1 / variance, known)
+        return value.tolist(), which.tolist(), ["step"], [1]
+
+    # What goes on ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, t: int, which: int, course: str, length: int, significance: float, known: _Learned) -> None:
+        pattern, since = self.patterns[which], max(t - length + 1, self.begin)
+        same = [a for a in self.active if self.changes[a.number].pattern is pattern]
+        if same:
+            # More of what is known already, as a walk does that was taken for a step.
+            same[0].settled = False
+            number = same[0].number
+            self.changes[number] = replace(self.changes[number], course="walk", last=t)
+        else:
+            number = len(self.changes)
+            self.changes.append(Change(pattern, course, length, since, t, t, significance))
+            self.sizes.append({})
+            self.active.append(_Active(number))
+        # Its first nights were taken for quiet ones.
+        self.members = [m for m in self.members if m < since]
+        for night in range(since, t + 1):
+            self.sizes[number][night] = self._size(night, pattern, known, 1)
+        self.begin = t + 1
+
+    def _follow(self, t: int, known: _Learned) -> None:
+        """Measure what is left of the changes that go on; a step that stays becomes the new normal."""
+        going = []
+        for a in self.active:
+            change = self.changes[a.number]
+            # A step seen only in the sum of many nights is there as long as their sum shows it.
+            size, error = self._size(t, change.pattern, known, change.length if change.course == "step" else 1)
+            if abs(size) < OVER * error:
+                self._lift(t)
+                continue
+            self.sizes[a.number][t] = self._size(t, change.pattern, known, 1)
+            self.changes[a.number] = replace(change, last=t)
+            going.append(a)
+        self.active = going
+        for a in going:
+            change = self.changes[a.number]
+            if not a.settled and change.course == "step" and t - change.seen >= SETTLED:
+                self._settle(t, known)
+                break
+
+    def _settle(self, t: int, known: _Learned) -> None:
+        """Take the level of the nights before this one for the new normal."""
+        since = max(self.changes[a.number].seen for a in self.active)
+        level = self.values[since:t].mean(axis=0) - known.mean
+        self.rest[t:] = self.values[t:] - level
+        self.rest_share[t:] = 1.0 / (t - since)
+        self.begin = t
+        self.breaks.append(t)
+        for a in self.active:
+            a.settled = True
+
+    def _lift(self, t: int) -> None:
+        """Take back what was the new normal: the change is over."""
+        self.rest[t:] = self.values[t:]
+        self.rest_share[t:] = 0.0
+        self.begin = t
+        self.breaks.append(t)
+
+    def _size(self, t: int, pattern: Template, known: _Learned, nights: int) -> tuple[float, float]:
+        """Return the mean size of a pattern over the last nights, against the quiet ones, and its error."""
+        first = max(t - nights + 1, 0)
+        independent = np.maximum((t - first + 1) * (1 - known.memory) / (1 + known.memory), 1.0)
+        error = float(np.median(self.errors[first : t + 1]))
+        variance = np.maximum(known.spread2 / independent, error**2 / (t - first + 1))
+        variance = variance + known.spread2 * known.mean_share * (1 + known.memory) / (1 - known.memory)
+        weighted = pattern.modes / variance
+        power = (weighted * pattern.modes).sum(axis=1)
+        sizes = (weighted @ (self.values[first : t + 1].mean(axis=0) - known.mean)) / power
+        sigma = float(np.sqrt(1 / power.min()))
+        return (float(sizes[0]) if len(sizes) == 1 else float(np.hypot(*sizes))), sigma
+
+    def _result(self, nights: list[ChartNight], measured: NDArray[np.int_]) -> Chart:
+        changes = [
+            replace(c, since=int(measured[c.since]), seen=int(measured[c.seen]), last=int(measured[c.last]))
+            for c in self.changes
+        ]
+        sizes = [np.full(len(nights), np.nan) for _ in changes]
+        errors = [np.full(len(nights), np.nan) for _ in changes]
+        for k, found in enumerate(self.sizes):
+            for index, (size, error) in found.items():
+                sizes[k][measured[index]], errors[k][measured[index]] = size, error
+        return Chart(tuple(nights), tuple(changes), tuple(sizes), tuple(errors))
