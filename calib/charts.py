@@ -32,8 +32,8 @@ LONGEST = max(*STEPS, *WALKS)
 MEMORY = 200
 # The latest so many nights do not enter the mean: a walk that nobody has seen yet would pull it along.
 WAIT = 8
-# Nights that share one set of learned numbers, once there is much to learn from.
-EPOCH = 8
+# So many quiet nights are known: so many nights share what is learned from them.
+EPOCHS = ((128, 32), (32, 8), (16, 4))
 # The scatter that the profile calls quiet counts like so many nights, and fades as modes of the same order are seen.
 PRIOR_NIGHTS, PRIOR_FADES_AFTER = 8.0, 20.0
 # What modes of the same order have in common counts like so many nights for each of them.
@@ -129,14 +129,16 @@ class Chart:
     errors: tuple[Array, ...]
 
 
-def gaussian_equivalent(statistic: Array, k: int, freedom: Array | float, trials: float = 1.0) -> Array:
+def gaussian_equivalent(
+    statistic: Array, k: NDArray[np.int_] | int, freedom: Array | float, trials: float = 1.0
+) -> Array:
     """Return how many Gaussian σ are as unlikely as a Hotelling T² or more.
 
     Parameters
     ----------
     statistic : ndarray
         T²: squared distance in units of an estimated covariance.
-    k : int
+    k : ndarray of int, or int
         Dimensions of it.
     freedom : ndarray or float
         Degrees of freedom with which the covariance is known.
@@ -284,6 +286,7 @@ class _Judge:
         dims = np.array([len(p.modes) for p in patterns])
         self.starts = np.concatenate(([0], np.cumsum(dims)[:-1]))
         self.dims = dims
+        self.squares = np.add.reduceat(self.rows**2, self.starts, axis=0)
         # Neighbouring windows and patterns see nearly the same: they count as fewer trials than there are.
         self.trials = 1.0 * len(patterns)
         self.members: list[int] = []
@@ -300,7 +303,7 @@ class _Judge:
         t, end = 0, len(measured)
         while t < end:
             known = _Learned(self.rest, self.errors, self.days, self.quiet, self.members)
-            length = EPOCH if known.n >= 4 * EPOCH else (4 if known.n >= 2 * EPOCH else 1)
+            length = next((nights for least, nights in EPOCHS if known.n >= least), 1)
             stop = t + 1 if self.active else min(t + length, end)
             if self.active:
                 self._follow(t, known)
@@ -383,20 +386,17 @@ class _Judge:
             squares = np.where(weight > 0, top**2 / weight, 0.0)
         score = np.add.reduceat(squares, self.starts, axis=1)
         best = np.argmax(score - 2 * self.dims, axis=1)
-        value = np.empty(len(best))
-        for b, which in enumerate(best):
-            k = int(self.dims[which])
-            # Each mode's scatter is known with `freedom`; a pattern that lives in many modes averages over them.
-            part = (power[b] * self.rows[self.starts[which] : self.starts[which] + k] ** 2).sum(axis=0)
-            together = known.freedom * part.sum() ** 2 / max(float((part**2).sum()), 1e-300)
-            together = 1 / (1 / together + 1 / known.shared_freedom)
-            value[b] = gaussian_equivalent(score[b, which], k, together, self.trials)
-        return value, best
+        # Each mode's scatter is known with `freedom`; a pattern that lives in many modes averages over them.
+        part = power * self.squares[best]
+        together = known.freedom * part.sum(axis=1) ** 2 / np.maximum((part**2).sum(axis=1), 1e-300)
+        together = 1 / (1 / np.maximum(together, 1e-9) + 1 / known.shared_freedom)
+        reached = score[np.arange(len(best)), best]
+        return gaussian_equivalent(reached, self.dims[best], together, self.trials), best
 
     def _fresh(self, t: int, known: _Learned) -> tuple[list[float], list[int], list[str], list[int]]:
         """Look for a further step on a night soon after a change, against the nights since."""
         since = max(self.changes[a.number].seen for a in self.active if not a.settled)
-        level = np.arange(max(since, t - EPOCH), t)
+        level = np.arange(max(since, t - WAIT), t)
         if len(level) < 2:
             return [float("-inf")], [0], ["step"], [1]
         left, variance = self._residuals(t, t + 1, known, self.rest[level].mean(axis=0))

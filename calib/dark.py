@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from calib import kernels
 from calib.flags import flag, usable
@@ -190,15 +189,22 @@ def cell_levels(image: NDArray[np.floating], good: NDArray[np.bool_], grid: tupl
 
 
 def surroundings(image: NDArray[np.floating], good: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the median of each pixel's neighbours in its own column parity, shape (ny, nx).
+    """Return the upper median of each pixel's 14 neighbours in its own column parity, shape (ny, nx).
 
     Neighbouring columns of these arrays are read out with different offsets, so every second column is compared.
     """
     filled = np.where(good, image, nan_median(image[good])).astype(np.float32)
-    footprint = np.zeros((5, 5), bool)
-    footprint[:, ::2] = True
-    footprint[2, 2] = False
-    return np.asarray(ndimage.median_filter(filled, footprint=footprint, mode="mirror"), np.float32)
+    ny, nx = filled.shape
+    # A side of one pixel has no neighbour to mirror.
+    padded = np.pad(filled, 2, mode="reflect" if min(ny, nx) > 2 else "edge")
+    places = [(j, i) for j in range(5) for i in range(0, 5, 2) if (j, i) != (2, 2)]
+    around = np.stack([padded[j : j + ny, i : i + nx] for j, i in places])
+    spare = np.empty_like(filled)
+    for a, b in kernels.sorting_network(len(places)):
+        np.minimum(around[a], around[b], out=spare)
+        np.maximum(around[a], around[b], out=around[b])
+        around[a] = spare
+    return np.asarray(around[len(places) // 2])
 
 
 def _frame_levels(

@@ -23,8 +23,9 @@ from calib.archive.decisions import Rulings
 from calib.charts import Change, Chart, Quiet, chart
 from calib.drift import state_of
 from calib.patterns import mode_orders, templates, to_modes
-from calib.pixels import count_significance
+from calib.pixels import PixelEvent, Turns, count_significance
 from calib.profile import DriftLimits, Profile
+from calib.regions import cell_means, cell_names, quadrant_names
 from calib.skyflat import sky_proportional
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
     "chart_series",
     "pixel_nights",
     "subjects",
-    "update_states",
+    "update_health",
     "watch_all",
 ]
 
@@ -133,6 +134,8 @@ class Series:
     subject : Subject
     nights : tuple of str
         Accepted nights with a measurement, in order.
+    cells, errors : ndarray, shape (n_nights, ny, nx) and (n_nights,)
+        What is charted, and the 1σ error of a cell, in the unit of the subject.
     chart : Chart
     """
 
@@ -140,6 +143,8 @@ class Series:
     period: str
     subject: Subject
     nights: tuple[str, ...]
+    cells: Array
+    errors: Array
     chart: Chart
 
     @property
@@ -240,7 +245,7 @@ def chart_series(
     days = np.array([date.fromisoformat(n).toordinal() for n in nights], float)
     patterns = templates(subject.grid, subject.quadrants, level=subject.level)
     judged = chart(values, errors, days, patterns, subject.quiet(), significance=significance)
-    return Series(band, period, subject, tuple(nights), judged)
+    return Series(band, period, subject, tuple(nights), cells, errors, judged)
 
 
 def _accepted(archive: Archive) -> dict[tuple[str, str], set[str]]:
@@ -284,9 +289,45 @@ def _sky_maps(archive: Archive, profile: Profile, band: str) -> dict[str, tuple[
     return found
 
 
+def _sky_metrics(series: list[Series], profile: Profile) -> list[Row]:
+    """Return the metrics of the sky offsets' part in proportion to the sky: deviations from its first nights, in %."""
+    rows: list[Row] = []
+    quadrants, cells = profile.detector.quadrants, profile.detector.cells
+    for s in series:
+        if s.subject.product != SKY:
+            continue
+        reference_nights = profile.canonical.reference_nights
+        reference = s.cells[: None if reference_nights == "all" else reference_nights].mean(axis=0)
+        for night, found, error in zip(s.nights, s.cells - reference, s.errors, strict=True):
+            values = dict(zip(cell_names(cells), found.ravel(), strict=True))
+            means = cell_means(found, np.isfinite(found), quadrants)
+            values |= dict(zip(quadrant_names(quadrants), means.ravel(), strict=True))
+            for region, value in values.items():
+                n = 1 if region.startswith("C") else cells[0] * cells[1] / (quadrants[0] * quadrants[1])
+                rows.append(
+                    {
+                        "night": night,
+                        "band": s.band,
+                        "product": SKY,
+                        "region": region,
+                        "metric": "deviation",
+                        "value": float(value) if np.isfinite(value) else None,
+                        "error": error / float(np.sqrt(n)) if np.isfinite(error) else None,
+                        "unit": "%",
+                        "key": "",
+                    }
+                )
+    return rows
+
+
 # Pixels ---------------------------------------------------------------------------------------------------------------
 
-_KINDS = {"hot": "new hot pixels", "noisy": "new noisy pixels", "dead": "new dead pixels"}
+_KINDS = {
+    "hot": "new hot pixels",
+    "noisy": "new noisy pixels",
+    "dead": "new dead pixels",
+    "bistable": "new bistable pixels",
+}
 
 
 @dataclass(frozen=True)
@@ -326,17 +367,21 @@ def pixel_nights(archive: Archive, profile: Profile) -> Iterator[PixelNight]:
     darks = sa.select(d.c.night, d.c.band, d.c.read, d.c.period, d.c.pixels).where(d.c.status == "accepted")
     flats = sa.select(f.c.night, f.c.band, f.c.period, f.c.pixels).where(f.c.status == "accepted")
     rows: list[tuple[Row, str, tuple[str, ...]]] = []
-    rows += [(r, f"dark {r['read']}", ("hot", "noisy")) for r in archive.rows(darks.order_by(d.c.night))]
+    rows += [(r, f"dark {r['read']}", ("hot", "noisy", "bistable")) for r in archive.rows(darks.order_by(d.c.night))]
     rows += [(r, "responsivity", ("dead",)) for r in archive.rows(flats.order_by(f.c.night))]
     history: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    turns: dict[tuple[str, ...], Turns] = defaultdict(Turns)
     for row, product, kinds in rows:
         if row["pixels"] is None:
             continue
         for kind in kinds:
             before = history[row["band"], product, kind, row["period"]]
-            found = int(row["pixels"]["counts"].get(kind, 0))
+            found, events = int(row["pixels"]["counts"].get(kind, 0)), row["pixels"]["events"]
+            if kind == "bistable":
+                told = turns[row["band"], product, row["period"]].add(PixelEvent(*e) for e in events)
+                found, events = len(told), [[e.y, e.x, e.kind, e.size, e.significance] for e in told]
             expected = expected_count(float(row["pixels"]["expected"]), before)
-            events = [e for e in row["pixels"]["events"] if e[2] == kind]
+            events = [e for e in events if e[2] == kind]
             significance = count_significance(found, expected)
             yield PixelNight(row["night"], row["band"], product, kind, found, expected, significance, events)
             before.append(found)
@@ -352,8 +397,39 @@ def expected_count(by_chance: float, before: list[int]) -> float:
 # States ---------------------------------------------------------------------------------------------------------------
 
 
-def update_states(archive: Archive, profile: Profile, series: list[Series], pixels: list[PixelNight]) -> None:
-    """Replace the table of states: one row per night, band and product, unknown where nothing was measured."""
+def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> tuple[list[Series], list[PixelNight]]:
+    """Judge every product of every night anew, and write what came out.
+
+    Parameters
+    ----------
+    archive : Archive
+    profile : Profile
+    rulings : Rulings
+        For the hardware periods.
+
+    Returns
+    -------
+    series : list of Series
+        Every chart.
+    pixels : list of PixelNight
+        Every count of new bad pixels.
+
+    Notes
+    -----
+    Replaces the table of states, one row per night, band and product, unknown where nothing was measured; and the
+    metrics of the sky offsets.
+    """
+    series, pixels = watch_all(archive, profile, rulings), list(pixel_nights(archive, profile))
+    m = schema.metrics
+    with archive.begin() as connection:
+        connection.execute(sa.delete(schema.states))
+        upsert(connection, schema.states, _states(archive, profile, series, pixels))
+        connection.execute(sa.delete(m).where(m.c.product == SKY))
+        upsert(connection, m, _sky_metrics(series, profile))
+    return series, pixels
+
+
+def _states(archive: Archive, profile: Profile, series: list[Series], pixels: list[PixelNight]) -> list[Row]:
     rows: dict[tuple[str, str, str], Row] = {}
     f = schema.files
     taken = sa.select(f.c.night, f.c.band).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
@@ -369,9 +445,7 @@ def update_states(archive: Archive, profile: Profile, series: list[Series], pixe
     for band in profile.bands:
         for night, found in _by_night(p for p in pixels if p.band == band).items():
             rows[night, band, PIXELS] = _counted(night, band, found, profile)
-    with archive.begin() as connection:
-        connection.execute(sa.delete(schema.states))
-        upsert(connection, schema.states, rows.values())
+    return list(rows.values())
 
 
 def _state(

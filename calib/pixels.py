@@ -6,8 +6,8 @@ stated beside the number found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from scipy import special
 
 from calib.regions import mad_sigma, nan_median
 
-__all__ = ["DarkPixels", "PixelEvent", "PixelLimits", "bistable", "count_significance", "new_dead", "watch_dark"]
+__all__ = ["DarkPixels", "PixelEvent", "PixelLimits", "Turns", "count_significance", "new_dead", "watch_dark"]
 
 Image = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -54,8 +54,9 @@ class PixelEvent:
     Attributes
     ----------
     y, x : int
-    kind : {"hot", "cooled", "jump", "noisy", "dead"}
-        Turned hot; no longer hot; jumped without becoming or ceasing to be hot; turned noisy; turned dead.
+    kind : {"hot", "cooled", "jump", "noisy", "dead", "bistable"}
+        Turned hot; no longer hot; jumped without becoming or ceasing to be hot; turned noisy; turned dead; jumped
+        back once more.
     size : float
         Change of the dark in DN, or noise over the array's, or responsivity.
     significance : float
@@ -204,24 +205,30 @@ def count_significance(found: int, expected: float) -> float:
     return float(-special.ndtri(np.clip(p, 1e-300, 1.0) / 2)) if p < 1 else 0.0
 
 
-def bistable(nights: Iterable[Sequence[PixelEvent]], least: int = 3) -> tuple[tuple[int, int], ...]:
-    """Return the pixels, as (y, x), that jumped up and down again and again.
+class Turns:
+    """Finds the pixels that jump up and down again and again, night after night.
 
     Parameters
     ----------
-    nights : iterable of sequences of PixelEvent
-        Events of successive nights.
     least : int
-        Jumps, in alternating directions, that it takes.
+        Jumps, in alternating directions, that make a pixel bistable.
     """
-    last: dict[tuple[int, int], float] = {}
-    turns: dict[tuple[int, int], int] = {}
-    for events in nights:
+
+    def __init__(self, least: int = 3) -> None:
+        self.least = least
+        self._last: dict[tuple[int, int], float] = {}
+        self._turns: dict[tuple[int, int], int] = {}
+
+    def add(self, events: Iterable[PixelEvent]) -> tuple[PixelEvent, ...]:
+        """Take in the events of a night; return those by which a pixel turned bistable."""
+        turned = []
         for e in events:
             if e.kind not in ("hot", "cooled", "jump"):
                 continue
             place = e.y, e.x
-            if place not in last or np.sign(e.size) != np.sign(last[place]):
-                turns[place] = turns.get(place, 0) + 1
-            last[place] = e.size
-    return tuple(sorted(p for p, n in turns.items() if n >= least))
+            if place not in self._last or np.sign(e.size) != np.sign(self._last[place]):
+                self._turns[place] = self._turns.get(place, 0) + 1
+                if self._turns[place] == self.least:
+                    turned.append(replace(e, kind="bistable"))
+            self._last[place] = e.size
+        return tuple(turned)

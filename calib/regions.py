@@ -58,9 +58,21 @@ def _grid_medians(image: Image, grid: Grid) -> NDArray[np.float64]:
     ny, nx = image.shape
     if ny % grid[0] == 0 and nx % grid[1] == 0:
         stacked = image.reshape(grid[0], ny // grid[0], grid[1], nx // grid[1]).swapaxes(1, 2)
-        cells = stacked.reshape(grid[0] * grid[1], -1)
-        return np.array([nan_median(c) for c in cells])
+        return _row_medians(stacked.reshape(grid[0] * grid[1], -1))
     return np.array([nan_median(image[s]) for s in grid_slices((ny, nx), grid)])
+
+
+def _row_medians(rows: Image) -> NDArray[np.float64]:
+    """Return the median of the finite values of each row; NaN where there is none."""
+    finite = np.isfinite(rows)
+    count = finite.sum(axis=1)
+    # What is not finite goes behind everything else, and is not counted.
+    ordered = np.sort(np.where(finite, rows, np.inf), axis=1)
+    index = np.arange(len(rows))
+    low, high = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, rows.shape[1] - 1)
+    with np.errstate(invalid="ignore"):
+        middle = 0.5 * (ordered[index, low].astype(np.float64) + ordered[index, high])
+    return np.where(count > 0, middle, np.nan)
 
 
 def nan_median(values: NDArray[np.floating]) -> float:

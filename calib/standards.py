@@ -38,7 +38,7 @@ from calib.dark import compare_darks
 from calib.flags import flag, usable
 from calib.night import MasterFile, combine_key
 from calib.profile import Profile
-from calib.verdict import Flat, mean_flat
+from calib.verdict import Flat, mean_flat, origin_of
 
 __all__ = ["Standards", "drop_product", "record_product"]
 
@@ -199,7 +199,23 @@ class Standards:
         changed: set[tuple[str, str]] = set()
         for band in self.profile.bands:
             changed |= {(n, band) for n in self._settle_flat(band)}
+        self._tell_origins()
         return changed
+
+    def _tell_origins(self) -> None:
+        """Write what the bands of each night say together about rejected responsivities."""
+        f = schema.flats
+        nights: dict[str, dict[str, Row]] = defaultdict(dict)
+        for r in self.archive.rows(sa.select(f.c.night, f.c.band, f.c.status, f.c.cause, f.c.origin)):
+            nights[r["night"]][r["band"]] = r
+        with self.archive.begin() as connection:
+            for night, rows in nights.items():
+                rejected = {b: r["cause"].split(" (")[0] if r["status"] == "rejected" else "" for b, r in rows.items()}
+                for band, row in rows.items():
+                    origin = origin_of(band, rejected)
+                    if origin != row["origin"]:
+                        where = (f.c.night == night, f.c.band == band)
+                        connection.execute(sa.update(f).where(*where).values(origin=origin))
 
     def _settle_flat(self, band: str) -> set[str]:
         f = schema.flats

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Ordered
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -23,7 +25,7 @@ from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
 from calib.archive.products import canonical_path, file_sha256, frames_path, responsivity_path, sky_offsets_path
 from calib.canonical import age_nights
-from calib.health import pixel_nights, update_states, watch_all
+from calib.health import update_health
 from calib.ingest import register_files, sequences_of, supplied_files, used_shas, write_outcomes
 from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
 from calib.profile import Profile
@@ -58,6 +60,9 @@ class RunReport:
         Nights in which something was made.
     settled : bool
         Verdicts were settled anew, whether or not one changed.
+    seconds : dict
+        Time by stage: ``calibration`` (reading, computing and writing darks, responsivities and scans), ``verdicts``,
+        ``deviations``, ``charts and alerts``.
     """
 
     new_files: int = 0
@@ -66,6 +71,7 @@ class RunReport:
     nights: tuple[str, ...] = ()
     settled: bool = False
     messages: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
@@ -170,6 +176,14 @@ class _Run:
                     .values(finished=utc_now(), status=status, summary=summary)
                 )
         return self.report
+
+    @contextmanager
+    def _clock(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + perf_counter() - start
 
     def _sweep(self) -> None:
         """Clear away what a run that was killed left behind."""
@@ -323,11 +337,13 @@ class _Run:
         self._give_up(schema.darks)
         while True:
             standards = Standards(self.archive, self.profile, standing)
-            changed = standards.settle_darks()
+            with self._clock("verdicts"):
+                changed = standards.settle_darks()
             sequences = self._with_others(sequences, nights, changed)
             self._work(list(self._flat_jobs(sequences, standards)), done, total, f"{what}: responsivities")
             self._give_up(schema.flats)
-            changed |= standards.settle_flats()
+            with self._clock("verdicts"):
+                changed |= standards.settle_flats()
             sequences = self._with_others(sequences, nights, changed)
             if not self._adopt(standards):
                 break
@@ -335,13 +351,11 @@ class _Run:
         self._work(list(self._scan_jobs(sequences, standards, standing)), done, total, f"{what}: scans")
         self._give_up(schema.scans)
         self.progress(done, total, f"{what}: deviations")
-        update_references(self.archive, self.profile, standards)
-        series, pixels = (
-            watch_all(self.archive, self.profile, standing),
-            list(pixel_nights(self.archive, self.profile)),
-        )
-        update_states(self.archive, self.profile, series, pixels)
-        update_alerts(self.archive, self.profile, standards, standing, series, pixels)
+        with self._clock("deviations"):
+            update_references(self.archive, self.profile, standards)
+        with self._clock("charts and alerts"):
+            series, pixels = update_health(self.archive, self.profile, standing)
+            update_alerts(self.archive, self.profile, standards, standing, series, pixels)
         self.archive.announce()
         self.progress(done + len(nights), total, what)
 
@@ -497,7 +511,7 @@ class _Run:
         self.progress(done, total, what)
         if not jobs:
             return
-        with ThreadPoolExecutor(self.workers) as pool:
+        with self._clock("calibration"), ThreadPoolExecutor(self.workers) as pool:
             # At most two jobs wait per worker, so that memory does not grow with the number of jobs.
             waiting: list[Future[JobResult]] = []
             queue = iter(jobs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 from calib.profile import Profile
 from calib.regions import cell_medians, mad_sigma, nan_median, quadrant_medians
 
-__all__ = ["Flat", "RatioValues", "compare_flats", "mean_flat", "ratio_map"]
+__all__ = ["Flat", "Origin", "RatioValues", "compare_flats", "mean_flat", "origin_of", "ratio_map"]
+
+Origin = Literal["sky", "hardware", ""]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,30 @@ class RatioValues:
     percent: NDArray[np.float32]
     good: NDArray[np.bool_]
     expected_percent: float
+
+
+def origin_of(band: str, causes: Mapping[str, str | None]) -> Origin:
+    """Tell sky from hardware by what the bands of a night say together.
+
+    Parameters
+    ----------
+    band : str
+        Whose rejected responsivity is asked about.
+    causes : mapping
+        Band → cause of its rejection in words, empty where it was accepted; None where nothing was measured.
+
+    Returns
+    -------
+    {"sky", "hardware", ""}
+        The bands look through the same air at the same time: what all of them show is the sky (or what they share),
+        what one shows alone is its own hardware. Empty where fewer than two bands speak, or they speak differently.
+    """
+    mine, others = causes[band], [c for b, c in causes.items() if b != band and c is not None]
+    if not mine or not others:
+        return ""
+    if all(c == mine for c in others):
+        return "sky"
+    return "hardware" if not any(others) else ""
 
 
 def ratio_map(tonight: Flat, standard: Flat) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -176,6 +176,7 @@ flats = Table(
     Column("standard", JSON),
     Column("members", JSON),
     Column("overtaken", Boolean, nullable=False, default=False),
+    Column("origin", String(12), nullable=False, default=""),
     Column("canonical_key", String(64)),
     Column("period", String(10), nullable=False, default=""),
     Column("override", Boolean, nullable=False, default=False),

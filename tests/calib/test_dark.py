@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from calib.checks import evaluate, judge
 from calib.dark import (
@@ -15,6 +16,7 @@ from calib.dark import (
 )
 from calib.flags import flag
 from calib.profile import load_profile
+from calib.regions import nan_median
 from calib.simulate import BistablePixel, DarkJump, DeadColumn, LightLeak, NewHotPixels, Survey, WarmUp
 
 FULL = load_profile("2mass")
@@ -288,3 +290,16 @@ def test_too_few_frames_fail_and_nothing_valid_measures_nothing():
 def test_a_dead_column_of_the_flat_is_no_matter_for_the_dark():
     survey = SURVEY.with_fault(DeadColumn(night=0))
     np.testing.assert_array_equal(dark_of(survey).value, dark_of().value)
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (64, 64), (5, 7)])
+def test_the_surroundings_are_scipys_median_of_the_neighbours(shape):
+    rng = np.random.default_rng(4)
+    image = rng.standard_normal(shape).astype(np.float32)
+    good = rng.random(shape) > 0.2
+    filled = np.where(good, image, nan_median(image[good]))
+    footprint = np.zeros((5, 5), bool)
+    footprint[:, ::2] = True
+    footprint[2, 2] = False
+    expected = ndimage.median_filter(filled, footprint=footprint, mode="mirror")
+    np.testing.assert_array_equal(surroundings(image, good), expected)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from calib.pixels import PixelEvent, PixelLimits, bistable, count_significance, new_dead, watch_dark
+from calib.pixels import PixelEvent, PixelLimits, Turns, count_significance, new_dead, watch_dark
 
 SHAPE = (64, 64)
 NOISE, N = 5.5, 48
@@ -147,5 +147,10 @@ def test_a_pixel_that_goes_up_and_down_is_bistable():
         return PixelEvent(y, x, "jump", size, 50.0)
 
     nights = [[jump(1, 1, 500), jump(2, 2, 500)], [jump(1, 1, -500)], [], [jump(1, 1, 480), jump(2, 2, 300)]]
-    assert bistable(nights) == ((1, 1),)
-    assert bistable(nights[:2]) == ()
+    turns = Turns()
+    found = [turns.add(events) for events in (*nights, [jump(1, 1, -450)])]
+    assert found[:3] == [(), (), ()]
+    ((event,), again) = found[3:]
+    assert (event.y, event.x, event.kind, event.size) == (1, 1, "bistable", 480)
+    # It is told once.
+    assert again == ()

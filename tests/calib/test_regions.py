@@ -4,11 +4,13 @@ import warnings
 
 import numpy as np
 import pytest
+from astropy.stats import sigma_clip
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from calib.regions import (
+    cell_means,
     cell_medians,
     cell_names,
     grid_edges,
@@ -132,3 +134,38 @@ def test_edges_cover_the_axis_as_evenly_as_whole_pixels_allow(length, parts):
     assert widths.sum() == length
     assert widths.max() - widths.min() <= 1
     assert len(grid_slices((length, length), (parts, 2))) == 2 * parts
+
+
+@pytest.mark.parametrize("clip", [4.0, 2.0])
+def test_the_clipped_mean_of_a_cell_is_astropys(clip):
+    """The independent reference is astropy's sigma_clip, one round about the median with the MAD."""
+    rng = np.random.default_rng(8)
+    image = rng.standard_normal((32, 32)).astype(np.float32)
+    image[3, 4], image[20, 20] = 50.0, np.nan
+    good = rng.random((32, 32)) > 0.1
+    found = cell_means(image, good, (4, 4), clip)
+    for k, part in enumerate(grid_slices((32, 32), (4, 4))):
+        cell = np.where(good[part], image[part], np.nan).astype(np.float64)
+        kept = sigma_clip(cell[np.isfinite(cell)], sigma=clip, maxiters=1, cenfunc="median", stdfunc="mad_std")
+        assert found.flat[k] == pytest.approx(kept.mean())
+
+
+def test_the_mean_of_a_cell_is_as_quiet_as_a_mean_and_as_robust_as_a_median():
+    rng = np.random.default_rng(9)
+    everywhere = np.ones((64, 64), bool)
+    images = [rng.standard_normal((64, 64)) for _ in range(60)]
+    means, medians = ([f(i, everywhere, (8, 8)) for i in images] for f in (cell_means, cell_medians))
+    assert np.std(means) == pytest.approx(1 / 8, rel=0.05)
+    assert np.std(medians) == pytest.approx(1.25 / 8, rel=0.05)
+    spoilt = images[0].copy()
+    spoilt[:8, :2] = 1000.0
+    assert abs(cell_means(spoilt, everywhere, (8, 8))[0, 0]) < 1
+
+
+def test_a_cell_of_equal_pixels_has_their_value_and_an_empty_one_none():
+    image, good = np.full((4, 4), 7.0), np.ones((4, 4), bool)
+    image[0, 0] = 9.0
+    good[2:, 2:] = False
+    found = cell_means(image, good, (2, 2))
+    assert found[0, 0] == found[0, 1] == 7.0
+    assert np.isnan(found[1, 1])

@@ -7,7 +7,7 @@ import pytest
 
 from calib.checks import evaluate, judge
 from calib.profile import load_profile
-from calib.verdict import Flat, compare_flats, mean_flat, plane_tilt, ratio_map
+from calib.verdict import Flat, compare_flats, mean_flat, origin_of, plane_tilt, ratio_map
 
 PROFILE = load_profile("2mass")
 SHAPE = PROFILE.detector.shape
@@ -201,3 +201,19 @@ def test_a_tilt_is_what_a_plane_changes_from_edge_to_edge(shape):
     assert plane_tilt(holes) == pytest.approx(5)
     assert plane_tilt(np.full(shape, 2.0)) == pytest.approx(0, abs=1e-12)
     assert np.isnan(plane_tilt(np.full(shape, np.nan)))
+
+
+@pytest.mark.parametrize(
+    ("band", "causes", "origin"),
+    [
+        ("J", {"J": "cloud gradient", "H": "cloud gradient", "Ks": "cloud gradient"}, "sky"),
+        ("J", {"J": "cloud gradient", "H": "cloud gradient", "Ks": None}, "sky"),
+        ("H", {"J": "", "H": "quadrant step", "Ks": ""}, "hardware"),
+        ("H", {"J": None, "H": "quadrant step", "Ks": None}, ""),
+        ("H", {"J": "light leak", "H": "quadrant step", "Ks": ""}, ""),
+        ("H", {"J": "quadrant step", "H": "", "Ks": "quadrant step"}, ""),
+        ("H", {"H": "quadrant step"}, ""),
+    ],
+)
+def test_the_bands_together_tell_sky_from_hardware(band, causes, origin):
+    assert origin_of(band, causes) == origin
