@@ -302,8 +302,9 @@ def _sky_metrics(series: list[Series], profile: Profile) -> list[Row]:
             values = dict(zip(cell_names(cells), found.ravel(), strict=True))
             means = cell_means(found, np.isfinite(found), quadrants)
             values |= dict(zip(quadrant_names(quadrants), means.ravel(), strict=True))
+            values["array"] = np.nanmean(found) if np.isfinite(found).any() else np.nan
             for region, value in values.items():
-                n = 1 if region.startswith("C") else cells[0] * cells[1] / (quadrants[0] * quadrants[1])
+                n = {"C": 1.0, "Q": found.size / means.size, "a": float(found.size)}[region[0]]
                 rows.append(
                     {
                         "night": night,

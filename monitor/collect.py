@@ -31,6 +31,7 @@ from calib.errors import ArchiveError
 from calib.profile import Profile
 from monitor.collect_activity import QUIET, Activity, read_activity
 from monitor.collect_series import Metrics, read_series
+from monitor.collect_states import NO_STATES, States, read_states
 
 __all__ = ["Collector", "Snapshot"]
 
@@ -64,6 +65,8 @@ class Snapshot:
         Nights of which there are raw files, whatever became of them.
     activity : Activity
         Whether a run is at work, and which raw files wait.
+    states : States
+        What the control charts say of every night.
     """
 
     revision: int
@@ -77,6 +80,7 @@ class Snapshot:
     decisions: pd.DataFrame
     taken: tuple[str, ...] = ()
     activity: Activity = QUIET
+    states: States = NO_STATES
 
     @property
     def state(self) -> tuple[int, str]:
@@ -335,19 +339,21 @@ class Collector:
         # Only what was looked at: while a run is at work the nights still to come are no news.
         taken = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
         taken = taken.where(f.c.status.not_in(("pending", "supplied", "gone")))
-        # The cells of the darks are for the pipeline.
-        darks = sa.select(*(c for c in schema.darks.columns if c.name != "cells_dn"))
+        # The cells of the darks are for the pipeline; parts and pixels are looked at one night at a time.
+        darks = sa.select(*(c for c in schema.darks.columns if c.name not in ("cells_dn", "diagnosis", "pixels")))
+        flats = sa.select(*(c for c in schema.flats.columns if c.name != "pixels"))
         return Snapshot(
             revision=revision,
             profile=profile,
             darks=self._frame(darks.order_by(schema.darks.c.night)),
-            flats=self._frame(sa.select(schema.flats).order_by(schema.flats.c.night)),
+            flats=self._frame(flats.order_by(schema.flats.c.night)),
             scans=self._frame(sa.select(s).order_by(s.c.night, s.c.scan)),
             offsets=self._frame(offsets),
             metrics=Metrics(lambda key: read_series(self.archive, key)),
             alerts=self._frame(sa.select(schema.alerts).order_by(schema.alerts.c.night)),
             decisions=self._frame(sa.select(schema.decisions).order_by(schema.decisions.c.id)),
             taken=tuple(r["night"] for r in self.archive.rows(taken)),
+            states=States(lambda night: read_states(self.archive, night)),
         )
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:

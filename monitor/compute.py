@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from calib.archive.products import responsivity_path
 from calib.checks import check_table
 from calib.flags import usable
-from calib.profile import DriftLimits
 from calib.verdict import Flat, mean_flat, ratio_map
 from monitor.collect import Collector, Row, Snapshot
 from monitor.palette import STATES
@@ -117,13 +116,66 @@ def signed(value: float, digits: int = 0) -> str:
     return f"±{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
 
-def drift_state(value: float | None, error: float | None, limits: DriftLimits, significance: float) -> str:
-    """Return the state of one deviation by size and significance; missing is unknown."""
-    if value is None or not np.isfinite(value):
-        return "unknown"
-    if abs(value) < limits.watch or abs(value) < significance * (error or 0.0):
-        return "good"
-    return "bad" if abs(value) >= limits.drift else "watch"
+_CHARTED = {"OK": "good", "NOTICE": "notice", "WATCH": "watch", "DRIFT": "bad", "UNKNOWN": "unknown"}
+_RANK = ("DRIFT", "WATCH", "NOTICE", "UNKNOWN", "OK")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the control charts say of some products of a night: the worst of them.
+
+    Attributes
+    ----------
+    state : str
+        Key of `monitor.palette.STATES`.
+    words : str
+        What it means.
+    row : dict or None
+        The row of the table of states.
+    cause : str
+        In a few words; empty where all is quiet.
+    """
+
+    state: str
+    words: str
+    row: Row | None = None
+    cause: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether something changed."""
+        return self.state in ("notice", "watch", "bad")
+
+    @property
+    def number(self) -> tuple[str, str]:
+        """Size and unit of the change; empty where there is none."""
+        if self.row is None or self.row["value"] is None:
+            return "", ""
+        digits = 0 if self.row["unit"] == "DN" and abs(self.row["value"]) >= 10 else 2
+        return signed(self.row["value"], digits), self.row["unit"]
+
+
+def judged(snapshot: Snapshot, night: str, band: str, *products: str) -> Judged:
+    """Return what the charts say of products of a night; a night that was not charted is unknown, or in work."""
+    rows = [r for r in (snapshot.states.of(night, band, p) for p in products) if r is not None]
+    if not rows:
+        if snapshot.activity.since:
+            return Judged("pending", "the run at work has yet to compare it", cause="accepted, not compared")
+        return Judged("unknown", "not compared", cause="accepted, not compared")
+    worst = min(rows, key=lambda r: (_RANK.index(r["state"]), -(r["significance"] or 0.0)))
+    state, cause = _CHARTED[worst["state"]], worst["cause"]
+    if state == "unknown":
+        # What is measured and has nothing yet to be compared with is on its way; what is not measured is not.
+        few = cause.startswith("only ")
+        return Judged("provisional" if few else "unknown", cause, worst, "" if few else "accepted, not compared")
+    if state == "good":
+        return Judged(state, f"as on the nights before ({worst['significance'] or 0.0:.1f} σ)", worst)
+    where = f" in {worst['region']}" if worst["region"] not in ("", "array") else ""
+    found = Judged(state, "", worst, cause)
+    size = " ".join(found.number)
+    since = "" if worst["since"] in (None, night) else f" since {worst['since']}"
+    words = f"{worst['product']}: {cause}{where}, {size}{since} ({worst['significance'] or 0.0:.1f} σ)"
+    return Judged(state, words, worst, cause)
 
 
 def band_health(snapshot: Snapshot, night: str, band: str) -> BandHealth:
@@ -177,7 +229,7 @@ def _dark_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
         state, words = absent(snapshot, night, band, "dark")
         return Badge("dark", state, "", "", words)
     refused = [r for r in rows if r["status"] == "rejected"]
-    value, error = _metric(snapshot, night, band, f"dark {read}")
+    value, _ = _metric(snapshot, night, band, f"dark {read}")
     number, unit = ("", "") if value is None else (signed(value), "DN")
     if refused:
         # The read of which the flats are made speaks for both.
@@ -191,12 +243,10 @@ def _dark_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
             return Badge("dark", state, number, unit, words)
     if any(r["status"] == "provisional" for r in rows):
         return Badge("dark", "provisional", number, unit, "too few nights to judge it yet")
-    if value is None:
-        state = "pending" if snapshot.activity.since else "unknown"
-        words = "the run at work has yet to compare it" if state == "pending" else "no reference to compare it with"
-        return Badge("dark", state, "", "", f"accepted; {words}", cause="accepted, not compared")
-    state = drift_state(value, error, profile.drift.dark_dn[read], profile.drift.significance)
-    return Badge("dark", state, number, unit, f"accepted; level of {read} against the reference")
+    found = judged(snapshot, night, band, *(f"dark {r}" for r in profile.reads))
+    if found.changed:
+        number, unit = found.number
+    return Badge("dark", found.state, number, unit, f"accepted; {found.words}", cause=found.cause)
 
 
 def _flat_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
@@ -214,7 +264,12 @@ def _flat_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
         return Badge("flat", state, number, unit, words, "flats")
     if row["status"] == "provisional":
         return Badge("flat", "provisional", number, unit, "too few nights to judge it yet", "flats")
-    return Badge("flat", "good", number, unit, "accepted; rms of 8×8 cells against the canonical before it", "flats")
+    found = judged(snapshot, night, band, "responsivity", "gain")
+    if found.changed:
+        number, unit = found.number
+        return Badge("flat", found.state, number, unit, f"accepted; {found.words}", "trends", found.cause)
+    words = f"accepted; rms of 8×8 cells against the canonical before it; {found.words}"
+    return Badge("flat", found.state, number, unit, words, "flats", found.cause)
 
 
 def _sky_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
@@ -227,13 +282,17 @@ def _sky_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
         return Badge("sky offsets", state, "", "", words, "scans")
     n, bad = int(row["n_blocks"]), int(row["n_rejected"])
     words = f"{n - bad} of {n} blocks of {read} accepted in {int(row['n_scans'])} scans"
-    state = "good" if bad == 0 else ("rejected" if bad == n else "watch")
-    return Badge("sky offsets", state, f"{n - bad}/{n}", "", words, "scans")
+    if bad:
+        return Badge("sky offsets", "rejected" if bad == n else "watch", f"{n - bad}/{n}", "", words, "scans")
+    found = judged(snapshot, night, band, "sky offsets")
+    # Few nights have scans: that a chart knows too little of them does not make accepted offsets doubtful.
+    state = found.state if found.changed else "good"
+    return Badge("sky offsets", state, f"{n}/{n}", "", f"{words}; {found.words}", "scans", found.cause)
 
 
 def _noise_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     read = snapshot.profile.responsivity.read
-    value, error = _metric(snapshot, night, band, f"noise {read}")
+    value, _ = _metric(snapshot, night, band, f"noise {read}")
     absolute, _ = _metric(snapshot, night, band, f"noise {read}", "noise")
     if absolute is None:
         dark = snapshot.dark(night, band, read)
@@ -242,34 +301,24 @@ def _noise_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
             state = "pending" if snapshot.activity.since else "unknown"
             words = "the run at work has yet to measure it" if state == "pending" else "no noise was measured"
         return Badge("noise", state, "", "", words)
-    limits = snapshot.profile.drift.noise_percent
-    state = drift_state(value, error, limits, snapshot.profile.drift.significance)
-    if value is None:
-        words = f"read noise of {read}; no reference to compare it with"
-        return Badge("noise", "pending" if snapshot.activity.since else state, f"{absolute:.1f}", "e⁻", words)
-    words = f"read noise of {read}; {signed(value, 1)} % against the reference"
-    return Badge("noise", state, f"{absolute:.1f}", "e⁻", words)
+    found = judged(snapshot, night, band, *(f"noise {r}" for r in snapshot.profile.reads))
+    compared = "no reference to compare it with" if value is None else f"{signed(value, 1)} % against the reference"
+    words = f"read noise of {read}; {compared}; {found.words}"
+    return Badge("noise", found.state, f"{absolute:.1f}", "e⁻", words, cause=found.cause)
 
 
 def _pixel_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     read = snapshot.profile.responsivity.read
-    darks = snapshot.part("darks", band, read)
-    here = int(np.searchsorted(darks["night"].to_numpy(dtype="U10"), night))
-    if snapshot.dark(night, band, read) is None:
+    dark = snapshot.dark(night, band, read)
+    if dark is None:
         state, words = absent(snapshot, night, band, "dark")
         return Badge("pixels", state, "", "", "no dark to count them in" if state == "unknown" else words)
-    # The last three weeks tell what is usual.
-    hot, noisy = (darks[c].to_numpy(dtype=float)[max(here - 20, 0) : here + 1] for c in ("n_hot", "n_noisy"))
-    counts = hot + noisy
-    now = int(counts[-1])
-    words = f"{int(hot[-1])} hot, {int(noisy[-1])} noisy pixels"
-    if len(counts) < 4:
-        return Badge("pixels", "provisional", f"{now}", "px", words + "; too few nights to compare")
-    usual = float(np.median(counts[:-1]))
-    # Counts near a threshold scatter like Poisson's; five times that, and ten pixels at least, is a change.
-    change = now - usual
-    state = "good" if abs(change) <= max(10.0, 5 * np.sqrt(usual)) else "watch"
-    return Badge("pixels", state, signed(change), "px", f"{words}; usually {usual:.0f}")
+    totals = f"{int(dark['n_hot'] or 0)} hot, {int(dark['n_noisy'] or 0)} noisy pixels in all"
+    found = judged(snapshot, night, band, "pixels")
+    new = found.row["value"] if found.row is not None else None
+    number = "" if new is None else f"+{int(new)}"
+    words = f"pixels that turned hot, noisy, dead or bistable; {totals}; {found.words}"
+    return Badge("pixels", found.state, number, "px" if number else "", words, cause=found.cause)
 
 
 _PLAIN = {"good": "steady", "watch": "to be watched", "bad": "drifting"}
@@ -280,15 +329,15 @@ _WORST_FIRST = ("rejected", "bad", "watch", "notice", "notrun", "unknown", "pend
 def _sentence(band: str, badges: tuple[Badge, ...]) -> str:
     by = {b.subject: b for b in badges}
     parts = [(by[name].state, _part(by[name])) for name in ("flat", "dark")]
-    if by["sky offsets"].state in ("watch", "rejected"):
+    if by["sky offsets"].state in ("watch", "rejected") and not by["sky offsets"].cause:
         # A stand-in serves the scan: worse is a flat or dark that is not there.
         parts.append(("watch", f"{by['sky offsets'].number} sky offsets accepted"))
     elif by["sky offsets"].state in ("pending", "notrun"):
         parts.append((by["sky offsets"].state, _part(by["sky offsets"])))
-    if by["noise"].state in ("watch", "bad"):
-        parts.append((by["noise"].state, "noise changed"))
-    if by["pixels"].state == "watch":
-        parts.append(("watch", f"{by['pixels'].number} flagged pixels"))
+    for name in ("noise", "pixels", "sky offsets"):
+        if by[name].cause and by[name].state in ("notice", "watch", "bad"):
+            number = f"{by[name].number.lstrip('+')} " if name == "pixels" else ""
+            parts.append((by[name].state, f"{number}{by[name].cause}"))
     parts.sort(key=lambda p: _WORST_FIRST.index(p[0]))
     return f"{band}: " + "; ".join(words for _, words in parts)
 
@@ -298,6 +347,8 @@ def _part(badge: Badge) -> str:
     if state == "rejected":
         number = f" {badge.number} {badge.unit}".rstrip() if badge.unit in ("%", "DN") else ""
         return f"{name} rejected, {badge.cause}{number}"
+    if badge.cause and state in ("notice", "watch", "bad"):
+        return f"{name}: {badge.cause} {badge.number} {badge.unit}".rstrip()
     if badge.cause:
         return f"{name} {badge.cause}"
     if state == "unknown":

@@ -116,6 +116,9 @@ def catalogue(profile: Profile) -> tuple[Choice, ...]:
         found.append(Choice(f"sky {r}", "level", "sky level", "DN", column="level_dn", **sky))
         found.append(Choice(f"sky {r}", "rejected", "rejected sky offsets", "blocks", column="n_rejected", **sky))
         found.append(Choice(f"sky {r}", "blocks", "blocks observed", "blocks", column="n_blocks", **sky))
+    flat_monitor = "part that scales with the sky, against its first nights"
+    sky = {"source": "metrics", "where": "cells", "subject": "sky_offset", "read": profile.responsivity.read}
+    found.append(Choice("sky offsets", "deviation", flat_monitor, "%", **sky))
     return tuple(found)
 
 
@@ -139,7 +142,7 @@ def regions(choice: Choice, profile: Profile) -> tuple[str, ...]:
 
 def default_region(choice: Choice) -> str:
     """Return the region shown at first: the array, except where the array is constant by definition."""
-    return WORST if choice.product == "responsivity" else "array"
+    return WORST if choice.product in ("responsivity", "sky offsets") else "array"
 
 
 def series_table(snapshot: Snapshot, choice: Choice, region: str) -> pd.DataFrame:
@@ -236,6 +239,7 @@ def limit_zones(choice: Choice, profile: Profile, band: str) -> tuple[tuple[floa
             "noise": drift.noise_percent,
             "responsivity": drift.responsivity_percent,
             "gain": drift.gain_percent,
+            "sky": drift.sky_percent,
         }.get(choice.product.split()[0])
         if limits is None:
             return ()
@@ -288,9 +292,9 @@ def marks(snapshot: Snapshot, choice: Choice, band: str) -> tuple[Mark, ...]:
         found.setdefault((r["night"], kind), []).append(f"{what} ({r['who']}: {r['reason']})")
     a = snapshot.alerts
     products = {"dark": f"dark {choice.read}", "flat": "responsivity"}.get(choice.subject)
-    for alert in a[(a["metric"] == "hardware period") & (a["band"] == band)].to_dict("records") if len(a) else []:
-        if products in (None, alert["product"]) and (alert["night"], "period") not in found:
-            found.setdefault((alert["night"], "proposed"), []).append(str(alert["text"]))
+    for alert in a[a["proposal"].notna() & (a["band"] == band)].to_dict("records") if len(a) else []:
+        if products in (None, alert["product"]) and (alert["proposal"], "period") not in found:
+            found.setdefault((alert["proposal"], "proposed"), []).append(str(alert["text"]))
     return tuple(Mark(n, k, label[k], " · ".join(w)) for (n, k), w in sorted(found.items()))
 
 

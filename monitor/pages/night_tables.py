@@ -13,7 +13,7 @@ from monitor.address import View, search
 from monitor.collect import Row, Snapshot
 from monitor.collect_night import NightRows
 from monitor.components.html import Safe, join
-from monitor.compute import cause_words, drift_state, signed, standing
+from monitor.compute import cause_words, signed, standing
 from monitor.palette import STATES
 
 __all__ = ["TABLES_CSS", "cells_html", "checks_html", "diagnosis_html", "number", "used_html"]
@@ -42,6 +42,15 @@ def limits_of_product(profile: Profile, product: str) -> tuple[DriftLimits, str,
     if kind == "noise":
         return profile.drift.noise_percent, "%", 1
     return profile.drift.responsivity_percent, "%", 2
+
+
+def drift_state(value: float | None, error: float | None, limits: DriftLimits, significance: float) -> str:
+    """Return the state of one region's deviation by size and significance; missing is unknown."""
+    if value is None or not np.isfinite(value):
+        return "unknown"
+    if abs(value) < limits.watch or abs(value) < significance * (error or 0.0):
+        return "good"
+    return "bad" if abs(value) >= limits.drift else "watch"
 
 
 def cells_html(cells: Cells, product: str, products: tuple[str, ...], profile: Profile, region: str) -> Safe:

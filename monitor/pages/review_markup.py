@@ -45,15 +45,22 @@ def cards_html(health: list[BandHealth], night: str) -> Safe:
 def alerts_html(snapshot: Snapshot, night: str) -> Safe:
     """Return the alerts that are open in a night, worst first."""
     a = snapshot.alerts
-    open_now = a[(a["night"] <= night) & (a["last_night"] >= _days_before(night, 3))]
+    # An alert is latched; that scans of a night had a stand-in is a matter of that night.
+    recent = (a["product"] != "scans") | (a["last_night"] >= _days_before(night, 3))
+    open_now = a[(a["night"] <= night) & recent]
     rank = {"DRIFT": 0, "WATCH": 1, "NOTICE": 2}
-    ordered = sorted(
-        _one_matter([{str(k): v for k, v in r.items()} for r in open_now.to_dict("records")]),
-        key=lambda r: (rank.get(r["state"], 3), r["night"]),
-    )
+
+    def order(r: dict[str, Any]) -> tuple[bool, bool, int, int]:
+        """Put what nobody has seen first, then what is still there, the worst, the newest."""
+        over = r["product"] != "scans" and bool(r["over"]) and r["last_night"] < night
+        return bool(r["acknowledged_by"]), over, rank.get(r["state"], 3), -int(r["night"].replace("-", ""))
+
+    records = [{str(k): v for k, v in r.items()} for r in open_now.to_dict("records")]
+    ordered = sorted(_one_matter(records), key=order)
     rows = []
     for r in ordered:
-        state = STATES["bad" if r["state"] == "DRIFT" else "watch"]
+        name = {"DRIFT": "bad", "NOTICE": "notice"}.get(r["state"], "watch")
+        state = STATES[name]
         page = "scans" if r["product"] == "scans" else "trends"
         target = search(
             View(
@@ -64,13 +71,15 @@ def alerts_html(snapshot: Snapshot, night: str) -> Safe:
                 region=r["region"],
             )
         )
-        since = "since last night" if r["night"] == night else f"since {r['night']}"
+        since = "new tonight" if r["night"] == night else f"seen on {r['night']}"
+        since += ", over" if order(r)[1] else ""
+        since += f" · acknowledged by {r['acknowledged_by']}" if r["acknowledged_by"] else ""
         rows.append(
             Safe(
                 '<li class="{}"><span class="sign" aria-hidden="true">{}</span><div><a data-nav href="{}">{}</a>'
                 '<div class="muted">{} · {}</div></div></li>'
             ).format(
-                "bad" if r["state"] == "DRIFT" else "watch",
+                name,
                 state.sign,
                 target,
                 r["text"],

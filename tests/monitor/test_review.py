@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from small_camera import Night
+from survey_tables import long_survey
 
-from monitor.collect import Collector
-from monitor.compute import band_health, telling
+from monitor.collect import Collector, Snapshot
+from monitor.collect_states import States
+from monitor.compute import band_health, judged, telling
 
 
 @pytest.mark.parametrize(
@@ -51,5 +56,57 @@ def test_a_sentence_begins_with_the_worst(faulty: Night) -> None:
     collector = Collector(faulty.root)
     snapshot = collector.snapshot()
     assert band_health(snapshot, faulty.date(1), "H").sentence.startswith("H: no dark; flat ")
-    assert band_health(snapshot, faulty.date(2), "Ks").sentence.startswith("Ks: dark to be watched; no flat")
+    assert band_health(snapshot, faulty.date(2), "Ks").sentence.startswith("Ks: no flat; dark provisional")
     collector.archive.close()
+
+
+@pytest.fixture(scope="module")
+def survey() -> Snapshot:
+    return long_survey(40)
+
+
+def row(product: str, state: str, **more: Any) -> dict[str, Any]:
+    plain = {"cause": "", "region": "", "value": None, "error": None, "unit": "%", "significance": 1.0, "since": None}
+    return {"product": product, "state": state, **plain, **more}
+
+
+def charted(snapshot: Snapshot, *rows: dict[str, Any]) -> Snapshot:
+    """Return the same tables with other states of every night and band."""
+    return replace(snapshot, states=States(lambda _: {(b, r["product"]): r for b in snapshot.bands for r in rows}))
+
+
+def test_the_worst_of_several_products_speaks(survey: Snapshot) -> None:
+    drift = row("gain", "DRIFT", cause="gain", value=-12.0, significance=9.0, since="1997-06-03")
+    notice = row("responsivity", "NOTICE", cause="gradient", value=0.4, significance=6.0, region="")
+    night = survey.nights[20]
+    both = judged(charted(survey, notice, drift), night, "J", "responsivity", "gain")
+    assert (both.state, both.number) == ("bad", ("−12.00", "%"))
+    assert both.words == "gain: gain, −12.00 % since 1997-06-03 (9.0 σ)"
+    only = judged(charted(survey, notice, drift), night, "J", "responsivity")
+    assert (only.state, only.changed, only.cause) == ("notice", True, "gradient")
+
+
+def test_what_was_not_measured_is_not_good(survey: Snapshot) -> None:
+    night = survey.nights[20]
+    unknown = row("dark R1", "UNKNOWN", cause="no accepted measurement")
+    mixed = charted(survey, unknown, row("dark R2-R1", "OK"))
+    assert judged(mixed, night, "J", "dark R1", "dark R2-R1").state == "unknown"
+    assert judged(charted(survey), night, "J", "dark R1").state == "unknown"
+    few = row("dark R1", "UNKNOWN", cause="only 2 quiet nights to compare with")
+    assert judged(charted(survey, few), night, "J", "dark R1").state == "provisional"
+    assert judged(charted(survey, row("dark R1", "OK")), night, "J", "dark R1").state == "good"
+
+
+def test_a_notice_stands_in_the_sentence(survey: Snapshot) -> None:
+    snapshot = charted(
+        survey,
+        *(row(f"{what} {r}", "OK") for r in survey.profile.reads for what in ("dark", "noise")),
+        row("responsivity", "OK"),
+        row("gain", "OK"),
+        row("pixels", "NOTICE", cause="new hot pixels", value=36.0, unit="px", significance=20.0),
+    )
+    night = next(n for n in survey.nights[20:] if snapshot.verdicts("J")[n][0] == "accepted")
+    health = band_health(snapshot, night, "J")
+    assert "36 new hot pixels" in health.sentence
+    badge = {b.subject: b for b in health.badges}["pixels"]
+    assert (badge.state, badge.number, badge.unit) == ("notice", "+36", "px")

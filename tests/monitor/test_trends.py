@@ -110,8 +110,13 @@ def test_only_standing_decisions_on_the_subject_are_marked(survey: Snapshot) -> 
     ]
     alerts = pd.DataFrame(
         [
-            {"night": n, "band": "J", "product": p, "metric": "hardware period", "text": "changed"}
-            for n, p in (("1997-06-20", "responsivity"), ("1997-06-25", "responsivity"), ("1997-06-26", "dark R1"))
+            {"night": n, "band": "J", "product": p, "metric": "level jump", "text": "changed", "proposal": proposed}
+            for n, p, proposed in (
+                ("1997-06-20", "responsivity", "1997-06-20"),
+                ("1997-06-27", "responsivity", "1997-06-25"),
+                ("1997-06-26", "dark R1", "1997-06-26"),
+                ("1997-06-29", "responsivity", None),
+            )
         ]
     )
     snapshot = replace(survey, decisions=pd.DataFrame(rows), alerts=alerts)
