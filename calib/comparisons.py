@@ -127,12 +127,14 @@ def compare_with_darks(tonight: DarkImages, before: list[DarkImages], read: str,
     good = tonight.good & np.logical_and.reduce([d.good for d in before])
     difference = tonight.value - np.mean([d.value for d in before], axis=0, dtype=np.float32)
     difference -= np.float32(nan_median(difference[good]))
+    standard_error = np.sqrt(np.sum([d.error**2 for d in before], axis=0)) / len(before)
     found = diagnose(
         difference,
         good,
         quadrants=profile.detector.quadrants,
         pixel_limit=limits.jump_dn,
         limit=profile.drift.quiet.dark_shape_dn[read],
+        pixel_sigma=nan_median(np.hypot(tonight.error, standard_error)[good]),
         words=DARK_WORDS,
     )
     events = watch_dark(

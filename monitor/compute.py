@@ -18,6 +18,7 @@ from monitor.palette import STATES
 
 __all__ = [
     "Badge",
+    "ORIGINS",
     "BandHealth",
     "absent",
     "band_health",
@@ -115,6 +116,13 @@ def signed(value: float, digits: int = 0) -> str:
     text = f"{value:+.{digits}f}"
     return f"±{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
+
+ORIGINS = {
+    "": "",
+    "sky": "all bands alike: the sky, or what they share",
+    "hardware": "this band alone: its own hardware, not the sky",
+}
+"""What the bands of a night say together about a rejected flat (`calib.verdict.origin_of`)."""
 
 _CHARTED = {"OK": "good", "NOTICE": "notice", "WATCH": "watch", "DRIFT": "bad", "UNKNOWN": "unknown"}
 _RANK = ("DRIFT", "WATCH", "NOTICE", "UNKNOWN", "OK")
@@ -258,7 +266,8 @@ def _flat_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     unit = "%" if number else ""
     if row["status"] == "rejected":
         number, unit = telling("flat", row["cause"])
-        return Badge("flat", "rejected", number, unit, row["cause"], "flats", cause_words(row["cause"])[0])
+        words = f"{row['cause']}; {ORIGINS[row['origin']]}".removesuffix("; ")
+        return Badge("flat", "rejected", number, unit, words, "flats", cause_words(row["cause"])[0])
     state, words = standing(snapshot, row["status"])
     if words:
         return Badge("flat", state, number, unit, words, "flats")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from calib.checks import CheckResult
 from monitor.components.html import Safe, join
+from monitor.compute import ORIGINS
 from monitor.compute_gallery import Item, Part, parts_of, plain
 from monitor.pages.trends_markup import select_html
 from monitor.palette import STATES, State
@@ -166,6 +167,7 @@ def _cell(item: Item, name: str, opened: bool, href: str) -> Safe:
 def _why(item: Item, large: str, href: str, stretch: str) -> Safe:
     state = _state(item)
     cause = item.row["cause"] or f"{state.word}: every check was passed"
+    origin = ORIGINS[item.row.get("origin") or ""]
     standard = item.row.get("standard")
     against = (
         Safe('<p class="muted">Judged against the mean of {}.</p>').format(", ".join(str(n) for n in standard))
@@ -191,7 +193,7 @@ def _why(item: Item, large: str, href: str, stretch: str) -> Safe:
         _frame(item, large),
         stretch,
         _checks(item.checks),
-        plain(cause),
+        plain(cause) + (f". {origin.capitalize()}." if origin else ""),
         against,
         _parts(parts, item.words) if "diagnosis" in item.row else Safe(""),
     )
