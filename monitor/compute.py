@@ -17,8 +17,8 @@ from monitor.collect import Collector, Row, Snapshot
 from monitor.palette import STATES
 
 __all__ = [
-    "Badge",
     "ORIGINS",
+    "Badge",
     "BandHealth",
     "absent",
     "band_health",
