@@ -1,5 +1,5 @@
 # The few commands everyone needs. `make test` and `make demo` set up by themselves.
-.PHONY: help setup test lint bench demo clean
+.PHONY: help setup test lint bench bench-statistics demo clean
 
 BIN := .venv/bin
 
@@ -9,7 +9,7 @@ $(BIN)/calib: pyproject.toml constraints.txt
 	touch $@
 
 help:           ## list these commands
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 setup: $(BIN)/calib  ## make .venv with everything
 
@@ -26,6 +26,9 @@ demo: setup     ## simulate, calibrate, serve
 
 bench: setup    ## print the benchmarks
 	$(BIN)/python -m tests.bench
+
+bench-statistics: setup  ## false alarms, faults caught and limits of detection, on 1000 nights: an hour
+	$(BIN)/python -m tests.bench.statistics
 
 clean:          ## remove what setup and tests made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,43 +19,31 @@ from calib.archive.database import Archive, upsert
 from calib.archive.decisions import Rulings
 from calib.charts import Change
 from calib.drift import forecast_nights, state_of
-from calib.health import SKY, PixelNight, Series, cause_of
+from calib.features import Feature, in_cell
+from calib.health import SKY, Health, PixelNight, Series, cause_of
 from calib.profile import Profile
-from calib.regions import cell_names, grid_slices
 from calib.standards import Standards
 
-__all__ = ["local_features", "update_alerts"]
+__all__ = ["update_alerts"]
 
 Row = dict[str, Any]
 
 # A relative error of the flat of 1 % is so many millimagnitudes.
 MMAG_PER_PERCENT = 10.857
-# A spot or line in the map of one night is told from so many σ on: 65,000 places are looked at.
-LOCAL_SIGMA = 7.0
-# Two spots nearer than this are the same, pixels.
-SAME_SPOT_PX = 12.0
 # As many scans as this are listed with an alert; more are counted.
 MOST_SCANS = 100
 
 
-def update_alerts(
-    archive: Archive,
-    profile: Profile,
-    standards: Standards,
-    rulings: Rulings,
-    series: Iterable[Series],
-    pixels: Iterable[PixelNight],
-) -> int:
+def update_alerts(archive: Archive, profile: Profile, standards: Standards, rulings: Rulings, health: Health) -> int:
     """Work out all alerts anew and replace the table; return how many there are."""
     found: dict[tuple[str, str, str, str, str], Row] = {}
     scans = _Scans(archive)
-    local = _local(archive, profile, scans)
-    changes = [a for a in _changes(series, profile, scans) if not _told(a, local, profile)]
+    changes = [a for a in _changes(health.series, profile, scans) if not _told(a, health.features, profile)]
     for row in (
         *changes,
         *_jumps(archive, profile, changes),
-        *local,
-        *_new_pixels(pixels, profile),
+        *_local(health.features, profile, scans),
+        *_new_pixels(health.pixels, profile),
         *_proposals(standards),
         *_stand_ins(archive),
     ):
@@ -273,107 +261,47 @@ def _period_words(night: str) -> str:
 # Single maps ------------------------------------------------------------------------------------------------------
 
 
-def _local(archive: Archive, profile: Profile, scans: _Scans) -> list[Row]:
-    """Return an alert for every spot, column and row that an accepted product shows against the nights before."""
-    d, f = schema.darks, schema.flats
-    flats = sa.select(f.c.night, f.c.band, f.c.period, f.c.diagnosis).where(f.c.status == "accepted")
-    darks = sa.select(d.c.night, d.c.band, d.c.read, d.c.period, d.c.diagnosis).where(d.c.status == "accepted")
-    rows = [("responsivity", r) for r in archive.rows(flats.order_by(f.c.night))]
-    rows += [(f"dark {r['read']}", r) for r in archive.rows(darks.order_by(d.c.night))]
-    open_matters: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
-    for product, row in rows:
-        for part in local_features(row["diagnosis"] or [], product, profile):
-            known = open_matters[row["band"], product, row["period"]]
-            same = next((a for a in known if not a["over"] and _near(a, part)), None)
-            if same is None:
-                known.append(_feature(row, product, part, profile))
-            else:
-                same["last_night"] = row["night"]
-                # The running standard takes a spot in; when the spot goes, its shadow shows with the other sign.
-                same["over"] = np.sign(part["size"]) != np.sign(same["value"])
-    found = [a for alerts in open_matters.values() for a in alerts]
-    for a in found:
-        percent = a["value"] if a["product"] == "responsivity" else None
-        effect = _effect(scans.touched(a["band"], a["night"], a["last_night"] if a["over"] else None), percent)
-        a.update(effect)
-        a["text"] += (f", gone on {a['last_night']}" if a["over"] else "") + _effect_words(effect)
+def _local(features: Iterable[Feature], profile: Profile, scans: _Scans) -> list[Row]:
+    """Return an alert for every spot, column and row."""
+    found = []
+    for f in features:
+        limits = f.limits(profile)
+        state = state_of(f.size, limits)
+        percent = f.size if f.product == "responsivity" else None
+        effect = _effect(scans.touched(f.band, f.night, f.last if f.over else None), percent)
+        text = f"{f.band} {f.product}: {f.cause} at {f.where}, {_signed(f.size, f.error)} ± {_plain(f.error)} {f.unit}"
+        text += f" since {f.night}" + (f", gone on {f.last}" if f.over else "") + _effect_words(effect)
+        found.append(
+            _alert(
+                f.night,
+                f.band,
+                f.product,
+                f.kind,
+                state,
+                text,
+                region=f.where[:16],
+                value=f.size,
+                limit=limits.drift if state == "DRIFT" else limits.watch,
+                unit=f.unit,
+                cause=f.cause,
+                error=f.error,
+                significance=f.significance,
+                last_night=f.last,
+                over=f.over,
+                **effect,
+            )
+        )
     return found
 
 
-def _told(alert: Row, local: list[Row], profile: Profile) -> bool:
+def _told(alert: Row, features: Iterable[Feature], profile: Profile) -> bool:
     """Whether a change of one cell is a spot in it that is told of already."""
-    if alert["metric"] != "cell":
-        return False
-    names = cell_names(profile.detector.cells)
-    rows, columns = grid_slices(profile.detector.shape, profile.detector.cells)[names.index(alert["region"])]
-    for spot in local:
-        if (spot["metric"], spot["band"], spot["product"]) != ("spot", alert["band"], alert["product"]):
-            continue
-        _, x, _, y = spot["region"].split()
-        reach = SAME_SPOT_PX
-        inside = (
-            rows.start - reach <= int(y) < rows.stop + reach and columns.start - reach <= int(x) < columns.stop + reach
-        )
-        if inside and spot["night"] <= alert["night"]:
-            return True
-    return False
-
-
-def local_features(parts: list[Row], product: str, profile: Profile) -> list[Row]:
-    """Return the spots, columns and rows among the parts of a deviation that are significant and large enough to tell.
-
-    Parameters
-    ----------
-    parts : list of dict
-        As `calib.comparisons` gives them.
-    product : str
-        ``responsivity`` or ``dark <read>``.
-    """
-    quiet = profile.drift.quiet
-    read = product.removeprefix("dark ")
-    least = 2 * quiet.responsivity_percent if product == "responsivity" else 3 * quiet.dark_shape_dn[read]
-    return [
-        p
-        for p in parts
-        if p["name"] in ("spot", "columns", "rows")
-        and abs(p["size"] or 0.0) >= least
-        and (p["significance"] or 0.0) >= LOCAL_SIGMA
-    ]
-
-
-def _feature(row: Row, product: str, part: Row, profile: Profile) -> Row:
-    flat = product == "responsivity"
-    unit = "%" if flat else "DN"
-    limits = profile.drift.responsivity_percent if flat else profile.drift.dark_dn[product.removeprefix("dark ")]
-    kind = part["name"].removesuffix("s")
-    cause = {"spot": "local glow" if product.startswith("dark") else "dust or local spot"}.get(kind, kind)
-    size, error = part["size"], abs(part["size"]) / part["significance"]
-    state = state_of(size, limits)
-    text = f"{row['band']} {product}: {cause} at {part['where']}, {_signed(size, error)} ± {_plain(error)} {unit} "
-    return _alert(
-        row["night"],
-        row["band"],
-        product,
-        kind,
-        state,
-        text + f"since {row['night']}",
-        region=part["where"][:16],
-        value=size,
-        limit=limits.drift if state == "DRIFT" else limits.watch,
-        unit=unit,
-        cause=cause,
-        error=error,
-        significance=part["significance"],
+    return alert["metric"] == "cell" and any(
+        (f.band, f.product) == (alert["band"], alert["product"])
+        and f.night <= alert["night"]
+        and in_cell(f, alert["region"], profile)
+        for f in features
     )
-
-
-def _near(alert: Row, part: Row) -> bool:
-    if alert["metric"] != part["name"].removesuffix("s"):
-        return False
-    if alert["metric"] != "spot":
-        return bool(alert["region"] == part["where"])
-    (_, x0, _, y0), (_, x1, _, y1) = alert["region"].split(), part["where"].split()
-    return float(np.hypot(int(x1) - int(x0), int(y1) - int(y0))) <= SAME_SPOT_PX
 
 
 # Pixels -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ here. Pixels are counted, not charted: so many events where so many are usual.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -22,6 +22,7 @@ from calib.archive.database import Archive, upsert
 from calib.archive.decisions import Rulings
 from calib.charts import Change, Chart, Quiet, chart
 from calib.drift import state_of
+from calib.features import Feature, follow_features, in_cell
 from calib.patterns import mode_orders, templates, to_modes
 from calib.pixels import PixelEvent, Turns, count_significance
 from calib.profile import DriftLimits, Profile
@@ -29,6 +30,7 @@ from calib.regions import cell_means, cell_names, quadrant_names
 from calib.skyflat import sky_proportional
 
 __all__ = [
+    "Health",
     "PixelNight",
     "Series",
     "Subject",
@@ -44,6 +46,7 @@ Row = dict[str, Any]
 Array = NDArray[np.float64]
 
 PIXELS = "pixels"
+_RANK = ("DRIFT", "WATCH", "NOTICE", "UNKNOWN", "OK")
 SKY = "sky offsets"
 # A chart that has learned from fewer quiet nights knows too little to call a night good.
 FEWEST_NIGHTS = 3
@@ -289,7 +292,7 @@ def _sky_maps(archive: Archive, profile: Profile, band: str) -> dict[str, tuple[
     return found
 
 
-def _sky_metrics(series: list[Series], profile: Profile) -> list[Row]:
+def _sky_metrics(series: Iterable[Series], profile: Profile) -> list[Row]:
     """Return the metrics of the sky offsets' part in proportion to the sky: deviations from its first nights, in %."""
     rows: list[Row] = []
     quadrants, cells = profile.detector.quadrants, profile.detector.cells
@@ -398,7 +401,16 @@ def expected_count(by_chance: float, before: list[int]) -> float:
 # States ---------------------------------------------------------------------------------------------------------------
 
 
-def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> tuple[list[Series], list[PixelNight]]:
+@dataclass(frozen=True)
+class Health:
+    """All that was found over the whole archive: every chart, local feature, and count of new bad pixels."""
+
+    series: tuple[Series, ...]
+    features: tuple[Feature, ...]
+    pixels: tuple[PixelNight, ...]
+
+
+def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> Health:
     """Judge every product of every night anew, and write what came out.
 
     Parameters
@@ -410,27 +422,28 @@ def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> tuple
 
     Returns
     -------
-    series : list of Series
-        Every chart.
-    pixels : list of PixelNight
-        Every count of new bad pixels.
+    Health
 
     Notes
     -----
     Replaces the table of states, one row per night, band and product, unknown where nothing was measured; and the
     metrics of the sky offsets.
     """
-    series, pixels = watch_all(archive, profile, rulings), list(pixel_nights(archive, profile))
+    health = Health(
+        tuple(watch_all(archive, profile, rulings)),
+        follow_features(archive, profile),
+        tuple(pixel_nights(archive, profile)),
+    )
     m = schema.metrics
     with archive.begin() as connection:
         connection.execute(sa.delete(schema.states))
-        upsert(connection, schema.states, _states(archive, profile, series, pixels))
+        upsert(connection, schema.states, _states(archive, profile, health))
         connection.execute(sa.delete(m).where(m.c.product == SKY))
-        upsert(connection, m, _sky_metrics(series, profile))
-    return series, pixels
+        upsert(connection, m, _sky_metrics(health.series, profile))
+    return health
 
 
-def _states(archive: Archive, profile: Profile, series: list[Series], pixels: list[PixelNight]) -> list[Row]:
+def _states(archive: Archive, profile: Profile, health: Health) -> list[Row]:
     rows: dict[tuple[str, str, str], Row] = {}
     f = schema.files
     taken = sa.select(f.c.night, f.c.band).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
@@ -440,11 +453,14 @@ def _states(archive: Archive, profile: Profile, series: list[Series], pixels: li
         for product in products:
             key = r["night"], r["band"], product
             rows[key] = _state(*key, "UNKNOWN", "no accepted measurement", units[product])
-    for s in series:
+    for s in health.series:
+        local = [f for f in health.features if (f.band, f.product, f.period) == (s.band, s.subject.product, s.period)]
         for k, night in enumerate(s.nights):
-            rows[night, s.band, s.subject.product] = _charted(s, k)
+            row = _charted(s, k)
+            there = [f for f in local if f.there(night)]
+            rows[night, s.band, s.subject.product] = _worse(row, there, profile)
     for band in profile.bands:
-        for night, found in _by_night(p for p in pixels if p.band == band).items():
+        for night, found in _by_night(p for p in health.pixels if p.band == band).items():
             rows[night, band, PIXELS] = _counted(night, band, found, profile)
     return list(rows.values())
 
@@ -498,12 +514,36 @@ def _charted(s: Series, index: int) -> Row:
             since=s.nights[change.since],
         )
     if judged.learned < FEWEST_NIGHTS:
-        words = f"only {judged.learned} quiet nights to compare with"
+        words = f"only {judged.learned} quiet night{'s' if judged.learned != 1 else ''} to compare with"
         return _state(*key, "UNKNOWN", words, s.subject.unit)
     return _state(*key, "OK", "", s.subject.unit, significance=max(judged.significance, 0.0))
 
 
-def _by_night(found: Iterator[PixelNight]) -> dict[str, list[PixelNight]]:
+def _worse(row: Row, features: list[Feature], profile: Profile) -> Row:
+    """Return the state of a night by its chart, or by a local feature if that is worse, or is what the chart sees."""
+    worst = max(features, key=lambda f: abs(f.size), default=None)
+    if worst is None:
+        return row
+    state = state_of(worst.size, worst.limits(profile))
+    same = row["region"].startswith("C") and in_cell(worst, row["region"], profile)
+    if not same and _RANK.index(row["state"]) <= _RANK.index(state):
+        return row
+    return _state(
+        row["night"],
+        row["band"],
+        row["product"],
+        state,
+        worst.cause,
+        worst.unit,
+        region=worst.where[:16],
+        value=worst.size,
+        error=worst.error,
+        significance=worst.significance,
+        since=worst.night,
+    )
+
+
+def _by_night(found: Iterable[PixelNight]) -> dict[str, list[PixelNight]]:
     nights: dict[str, list[PixelNight]] = defaultdict(list)
     for p in found:
         nights[p.night].append(p)

@@ -354,8 +354,8 @@ class _Run:
         with self._clock("deviations"):
             update_references(self.archive, self.profile, standards)
         with self._clock("charts and alerts"):
-            series, pixels = update_health(self.archive, self.profile, standing)
-            update_alerts(self.archive, self.profile, standards, standing, series, pixels)
+            health = update_health(self.archive, self.profile, standing)
+            update_alerts(self.archive, self.profile, standards, standing, health)
         self.archive.announce()
         self.progress(done + len(nights), total, what)
 

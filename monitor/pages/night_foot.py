@@ -6,11 +6,13 @@ import panel as pn
 
 from monitor.address import View
 from monitor.collect import Snapshot
+from monitor.collect_events import night_events
 from monitor.collect_night import NightRows
 from monitor.components.html import Html
 from monitor.compute import absent
 from monitor.compute_layers import KINDS
-from monitor.pages.night_tables import TABLES_CSS, cells_html, checks_html, diagnosis_html, used_html
+from monitor.pages.night_events import EVENTS_CSS, diagnosis_html, pixels_html
+from monitor.pages.night_tables import TABLES_CSS, cells_html, checks_html, used_html
 from monitor.session import Session
 
 __all__ = ["GAP_CSS", "NightTables"]
@@ -29,9 +31,10 @@ class NightTables:
         self._session = session
         on = {"go": session._follow, "product": lambda p: session.go(product=p), "region": self._choose_region}
         self._cells, self._flat, self._dark, self._used = (Html(on=on, css=TABLES_CSS) for _ in range(4))
+        self._parts, self._pixels = (Html(on=on, css=TABLES_CSS + EVENTS_CSS) for _ in range(2))
         self.panel = pn.Row(
-            pn.Column(self._cells, self._used, sizing_mode="stretch_width", stylesheets=[GAP_CSS]),
-            pn.Column(self._flat, self._dark, sizing_mode="stretch_width", stylesheets=[GAP_CSS]),
+            pn.Column(self._cells, self._used, self._pixels, sizing_mode="stretch_width", stylesheets=[GAP_CSS]),
+            pn.Column(self._flat, self._dark, self._parts, sizing_mode="stretch_width", stylesheets=[GAP_CSS]),
             sizing_mode="stretch_width",
             stylesheets=[FOOT_CSS],
         )
@@ -56,7 +59,12 @@ class NightTables:
         self._dark.html = "".join(
             checks_html("dark", f"Dark of {band}, {r}", row, snapshot, r, why) for r, row in rows.darks.items()
         )
-        self._used.html = str(used_html(snapshot, rows, night, band) + diagnosis_html(rows.flat))
+        self._used.html = str(used_html(snapshot, rows, night, band))
+        happened = night_events(self._session.collector, night, band)
+        self._parts.html = str(diagnosis_html(happened))
+        self._pixels.html = str(
+            pixels_html(happened, lambda x, y: self._session.href(night=night, band=band, x=x, y=y))
+        )
 
 
 GAP_CSS = ":host { gap: 12px; }"

@@ -1,4 +1,4 @@
-"""The tables of the Night page as markup: cells, checks, diagnosis, what was used."""
+"""The tables of the Night page as markup: cells, checks, what was used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitor.components.html import Safe, join
 from monitor.compute import cause_words, signed, standing
 from monitor.palette import STATES
 
-__all__ = ["TABLES_CSS", "cells_html", "checks_html", "diagnosis_html", "number", "used_html"]
+__all__ = ["TABLES_CSS", "cells_html", "checks_html", "number", "real", "signed_or_dash", "used_html"]
 
 # Checks that only a comparison with other nights gives a number.
 _COMPARED = {
@@ -215,36 +215,8 @@ def checks_html(subject: str, title: str, row: Row | None, snapshot: Snapshot, r
     )
 
 
-def diagnosis_html(row: Row | None) -> Safe:
-    """Return the parts of the ratio map, the most telling first."""
-    head = Safe('<h2>Diagnosis <span class="muted">parts of the ratio map</span></h2>')
-    parts: list[dict[str, Any]] = row["diagnosis"] if row is not None and isinstance(row["diagnosis"], list) else []
-    if not parts:
-        return Safe('<section class="card">{}<div class="empty">– not run: there is no ratio to take apart</div>'
-                    "</section>").format(head)  # fmt: skip
-    lines = []
-    for p in parts:
-        share = p.get("share")
-        size = _real(p.get("size"))
-        lines.append(
-            Safe('<tr><td>{}</td><td class="n">{} %{}</td><td class="n">{}</td><td class="n">{}</td><td>{}</td></tr>')
-            .format(
-                p.get("name", ""),
-                signed_or_dash(size, 2),
-                Safe(' <span class="muted">of pixels</span>') if p.get("name") == "pixels" else "",
-                number(_real(p.get("significance")), 1),
-                "–" if share is None else f"{100 * share:.0f} %",
-                str(p.get("where", "")).replace("-", "−"),
-            )
-        )  # fmt: skip
-    return Safe(
-        '<section class="card">{}<div class="scroll"><table><thead><tr><th>part</th><th class="n">size</th>'
-        '<th class="n">σ</th><th class="n">share</th><th>where</th></tr></thead><tbody>{}</tbody></table></div>'
-        '<p class="muted small">share: of the large-scale variance</p></section>'
-    ).format(head, join(lines))
-
-
-def _real(value: Any) -> float | None:
+def real(value: Any) -> float | None:
+    """Return a number as such, anything else as nothing."""
     return float(value) if isinstance(value, int | float) else None
 
 
@@ -294,9 +266,7 @@ def used_html(snapshot: Snapshot, rows: NightRows, night: str, band: str) -> Saf
             line("provisional", "◐ too few nights agree so far; the verdict is settled, backwards, as soon as they do")
         gains = row["gain"] if isinstance(row["gain"], list) else []
         if gains:
-            text = ", ".join(
-                f"Q{k + 1} {number(_real(g[0]), 2)} ± {number(_real(g[1]), 2)}" for k, g in enumerate(gains)
-            )
+            text = ", ".join(f"Q{k + 1} {number(real(g[0]), 2)} ± {number(real(g[1]), 2)}" for k, g in enumerate(gains))
             line("gain / e⁻/DN", text)
         if row["level_max_dn"] is not None and row["level_min_dn"] is not None:
             light = f"{row['level_min_dn']:.0f} to {row['level_max_dn']:.0f} DN"

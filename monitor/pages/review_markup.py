@@ -29,10 +29,20 @@ def cards_html(health: list[BandHealth], night: str) -> Safe:
             badges.append(
                 Safe(
                     '<a data-nav class="badge {}" href="{}" title="{}"><span class="what">{}</span>'
-                    '<span class="value num"><span class="sign" aria-hidden="true">{}</span> {} '
+                    '<span class="value num{}"><span class="sign" aria-hidden="true">{}</span> {} '
                     "<small>{}</small></span>"
                     '<span class="word">{}</span></a>'
-                ).format(b.state, target, b.words, b.subject, state.sign, b.number or "—", b.unit, state.word)
+                ).format(
+                    b.state,
+                    target,
+                    b.words,
+                    b.subject,
+                    " long" if len(b.number) + len(b.unit) > 7 else "",
+                    state.sign,
+                    b.number or "—",
+                    b.unit,
+                    state.word,
+                )
             )
         cards.append(
             Safe(

@@ -16,6 +16,7 @@ CARDS_CSS = """
 .badge:hover { border-color: currentColor; text-decoration: none; }
 .what { color: var(--muted); font-size: 11px; white-space: nowrap; }
 .value { font-size: 14px; font-weight: 650; white-space: nowrap; } .value small { font-weight: 400; font-size: 10px; }
+.value.long { font-size: 12px; letter-spacing: -.02em; }
 .word { font-size: 11px; white-space: nowrap; }
 @media (max-width: 700px) { .cards { grid-template-columns: 1fr; } .badges { grid-template-columns: repeat(3, 1fr); }
   .band h2 { min-height: 0; } }

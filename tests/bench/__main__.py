@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bench import kernels, page, trends
+from tests.bench import kernels, page, share, trends
 
 kernels.main()
 trends.main()
+share.main()
 page.main()

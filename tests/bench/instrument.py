@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.alerts import local_features
 from calib.checks import Verdict, evaluate, judge
 from calib.comparisons import DarkImages, compare_with_darks, compare_with_flats
 from calib.dark import cell_levels, compare_darks
 from calib.drift import cell_error
+from calib.features import local_features
 from calib.health import SKY, Series, chart_series, expected_count, subjects
 from calib.pixels import count_significance
 from calib.profile import Profile
