@@ -20,9 +20,12 @@ from calib.archive.decisions import Rulings
 from calib.charts import Change
 from calib.drift import forecast_nights, state_of
 from calib.features import Feature, in_cell
-from calib.health import SKY, Health, PixelNight, Series, cause_of
+from calib.health import Health
+from calib.pixel_counts import PixelNight
 from calib.profile import Profile
+from calib.series import Series, cause_of
 from calib.standards import Standards
+from calib.subjects import SKY
 
 __all__ = ["update_alerts"]
 

@@ -18,6 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import special
 
+from calib.learned import WAIT, Learned, Quiet
 from calib.patterns import Template
 
 __all__ = ["Change", "Chart", "ChartNight", "Quiet", "chart", "gaussian_equivalent"]
@@ -28,39 +29,12 @@ Array = NDArray[np.float64]
 STEPS = (1, 2, 3, 5, 8, 12, 20)
 WALKS = (5, 7, 9, 12, 16, 22, 30)
 LONGEST = max(*STEPS, *WALKS)
-# Nights learned from; older ones are forgotten, for an instrument's habits change.
-MEMORY = 200
-# The latest so many nights do not enter the mean: a walk that nobody has seen yet would pull it along.
-WAIT = 8
 # So many quiet nights are known: so many nights share what is learned from them.
 EPOCHS = ((128, 32), (32, 8), (16, 4))
-# The scatter that the profile calls quiet counts like so many nights, and fades as modes of the same order are seen.
-PRIOR_NIGHTS, PRIOR_FADES_AFTER = 8.0, 20.0
-# What modes of the same order have in common counts like so many nights for each of them.
-SHARED_NIGHTS, SHARED_PAIRS = 16.0, 64.0
-PRIOR_MEMORY, PRIOR_MEMORY_PAIRS = 0.5, 8.0
-MOST_MEMORY = 0.95
 # A change is over when what is left of it has so few σ.
 OVER = 3.0
-UNKNOWN = 1e12
 # A step that has lasted so many nights is the new normal, from which further changes are looked for.
 SETTLED = 6
-
-
-@dataclass(frozen=True)
-class Quiet:
-    """What is known of quiet nights before any was seen.
-
-    Attributes
-    ----------
-    scatter : ndarray, shape (n_modes,)
-        Night-to-night scatter of each mode, in the unit of the series.
-    orders : ndarray of int, shape (n_modes,)
-        Modes of the same order are taken to behave alike until they show otherwise.
-    """
-
-    scatter: Array
-    orders: NDArray[np.int_]
 
 
 @dataclass(frozen=True)
@@ -161,75 +135,6 @@ def _courses() -> tuple[tuple[str, int, Array], ...]:
 COURSES = _courses()
 
 
-class _Learned:
-    """What the quiet nights seen so far say: mean, scatter and memory of every mode."""
-
-    def __init__(self, values: Array, errors: Array, days: Array, quiet: Quiet, members: list[int]) -> None:
-        rows = np.array(members[-MEMORY:], dtype=int)
-        self.n = len(rows)
-        settled = rows[:-WAIT] if len(rows) >= 3 * WAIT else rows
-        n_modes = values.shape[1]
-        self.mean = values[settled].mean(axis=0) if len(settled) else np.zeros(n_modes)
-        # Before the first night nothing is known of the mean, whatever the scatter.
-        self.mean_share = 1.0 / len(settled) if len(settled) else UNKNOWN
-        centred = values[rows] - self.mean
-        near = (np.diff(rows) == 1) & (np.diff(days[rows]) < 2.5) if len(rows) > 1 else np.zeros(0, bool)
-        pairs = np.flatnonzero(near)
-        before, after = centred[pairs], centred[pairs + 1] if len(pairs) else centred[pairs]
-        orders = _Orders(quiet.orders)
-        self.memory = self._remember(before, after, orders)
-        steps = after - self.memory * before
-        squares = _clipped_square_sum(steps)
-        seen = len(pairs) * orders.sizes
-        weight = PRIOR_NIGHTS / (1 + (seen / PRIOR_FADES_AFTER) ** 2)
-        prior = quiet.scatter**2 * (1 - self.memory**2)
-        shared = (weight * prior + orders.sums(squares)) / (weight + seen)
-        self.innovation2 = (SHARED_NIGHTS * shared + squares) / (SHARED_NIGHTS + len(pairs))
-        # No night is better known than it was measured.
-        typical = float(np.median(errors[rows])) if len(rows) else 0.0
-        self.innovation2 = np.maximum(self.innovation2, typical**2)
-        self.spread2 = self.innovation2 / (1 - self.memory**2)
-        n = max(len(pairs), 1)
-        self.freedom = (SHARED_NIGHTS + n) ** 2 / (n + SHARED_NIGHTS**2 / (n * float(np.median(orders.sizes))))
-        # What all modes of an order owe to the prior, or to few nights, is wrong in all of them alike.
-        self.shared_freedom = PRIOR_NIGHTS + SHARED_NIGHTS * len(pairs)
-
-    @staticmethod
-    def _remember(before: Array, after: Array, orders: _Orders) -> Array:
-        n = len(before)
-        product, power = (before * after).sum(axis=0), np.sqrt((before**2).sum(axis=0) * (after**2).sum(axis=0))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            own = np.clip(np.nan_to_num(product / power), -1, 1)
-            shared = np.clip(np.nan_to_num(orders.sums(product) / orders.sums(power)), -1, 1)
-        group = n * orders.sizes
-        shared = (group * shared + PRIOR_MEMORY_PAIRS * PRIOR_MEMORY) / (group + PRIOR_MEMORY_PAIRS)
-        memory = (n * own + SHARED_PAIRS * shared) / (n + SHARED_PAIRS)
-        # Correlations from a short series about its own mean come out too low, by up to (1 + 3ρ)/n; and rather too
-        # much memory than too little: what is taken for memory is not taken for a change.
-        memory = memory + np.clip(2 * memory, 0, 1) * (0.5 + 1.5 * memory) / max(n, 4)
-        return np.asarray(np.clip(memory, 0.0, MOST_MEMORY))
-
-
-class _Orders:
-    """Sums over the modes of one order, given back to each of them."""
-
-    def __init__(self, orders: NDArray[np.int_]) -> None:
-        _, self._which = np.unique(orders, return_inverse=True)
-        self.sizes = np.bincount(self._which)[self._which].astype(float)
-
-    def sums(self, values: Array) -> Array:
-        return np.asarray(np.bincount(self._which, values)[self._which])
-
-
-def _clipped_square_sum(steps: Array) -> Array:
-    """Return the sum of squares with rare outliers drawn in, so that one odd night does not blind the chart."""
-    if len(steps) < 6:
-        return np.asarray((steps**2).sum(axis=0))
-    rough = 1.4826 * np.median(np.abs(steps), axis=0)
-    limit = np.where(rough > 0, 4.0 * rough, np.inf)
-    return np.asarray((np.clip(steps, -limit, limit) ** 2).sum(axis=0))
-
-
 def chart(
     values: Array,
     errors: Array,
@@ -302,7 +207,7 @@ class _Judge:
         nights = [ChartNight(float("nan"), None, 0) for _ in range(n)]
         t, end = 0, len(measured)
         while t < end:
-            known = _Learned(self.rest, self.errors, self.days, self.quiet, self.members)
+            known = Learned(self.rest, self.errors, self.days, self.quiet, self.members)
             length = next((nights for least, nights in EPOCHS if known.n >= least), 1)
             stop = t + 1 if self.active else min(t + length, end)
             if self.active:
@@ -322,7 +227,7 @@ class _Judge:
     def _unsettled(self) -> bool:
         return any(not a.settled for a in self.active)
 
-    def _night(self, t: int, value: float, which: int, known: _Learned) -> ChartNight:
+    def _night(self, t: int, value: float, which: int, known: Learned) -> ChartNight:
         pattern = self.patterns[which]
         for a in self.active:
             size, error = self.sizes[a.number][t]
@@ -332,7 +237,7 @@ class _Judge:
 
     # What is new ----------------------------------------------------------------------------------------------------
 
-    def _residuals(self, first: int, stop: int, known: _Learned, centre: Array) -> tuple[Array, Array]:
+    def _residuals(self, first: int, stop: int, known: Learned, centre: Array) -> tuple[Array, Array]:
         """Return what is left after the prediction for nights first … stop − 1, and its variance."""
         index = np.arange(first, stop)
         here = self.rest[index] - centre
@@ -346,7 +251,7 @@ class _Judge:
         floor = self.errors[index, None] ** 2 + memory**2 * self.errors[previous, None] ** 2
         return here - memory * before, np.maximum(variance, floor)
 
-    def _scan(self, first: int, stop: int, known: _Learned) -> tuple[list[float], list[int], list[str], list[int]]:
+    def _scan(self, first: int, stop: int, known: Learned) -> tuple[list[float], list[int], list[str], list[int]]:
         """Filter nights first … stop − 1 for every pattern and course; return the best of each night."""
         n = stop - first
         earliest = max(first - LONGEST + 1, self.begin)
@@ -373,12 +278,12 @@ class _Judge:
         names = [COURSES[c][0] for c in course]
         return best.tolist(), which.tolist(), names, [COURSES[c][1] for c in course]
 
-    def _mean_variance(self, first: int, stop: int, known: _Learned) -> Array:
+    def _mean_variance(self, first: int, stop: int, known: Learned) -> Array:
         """Return the variance of the mean that nights first … stop − 1 are compared with, shape (nights, modes)."""
         share = known.mean_share + self.rest_share[first:stop]
         return np.asarray(share[:, None] * known.spread2 * (1 + known.memory) / (1 - known.memory))
 
-    def _best(self, signal: Array, power: Array, known: _Learned) -> tuple[Array, NDArray[np.int_]]:
+    def _best(self, signal: Array, power: Array, known: Learned) -> tuple[Array, NDArray[np.int_]]:
         """Return the significance of the best pattern of each night, and which it is."""
         top = signal @ self.rows.T
         weight = power @ (self.rows**2).T
@@ -393,7 +298,7 @@ class _Judge:
         reached = score[np.arange(len(best)), best]
         return gaussian_equivalent(reached, self.dims[best], together, self.trials), best
 
-    def _fresh(self, t: int, known: _Learned) -> tuple[list[float], list[int], list[str], list[int]]:
+    def _fresh(self, t: int, known: Learned) -> tuple[list[float], list[int], list[str], list[int]]:
         """Look for a further step on a night soon after a change, against the nights since."""
         since = max(self.changes[a.number].seen for a in self.active if not a.settled)
         level = np.arange(max(since, t - WAIT), t)
@@ -407,7 +312,7 @@ class _Judge:
 
     # What goes on ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, t: int, which: int, course: str, length: int, significance: float, known: _Learned) -> None:
+    def _begin(self, t: int, which: int, course: str, length: int, significance: float, known: Learned) -> None:
         pattern, since = self.patterns[which], max(t - length + 1, self.begin)
         same = [a for a in self.active if self.changes[a.number].pattern is pattern]
         if same:
@@ -426,7 +331,7 @@ class _Judge:
             self.sizes[number][night] = self._size(night, pattern, known, 1)
         self.begin = t + 1
 
-    def _follow(self, t: int, known: _Learned) -> None:
+    def _follow(self, t: int, known: Learned) -> None:
         """Measure what is left of the changes that go on; a step that stays becomes the new normal."""
         going = []
         for a in self.active:
@@ -446,7 +351,7 @@ class _Judge:
                 self._settle(t, known)
                 break
 
-    def _settle(self, t: int, known: _Learned) -> None:
+    def _settle(self, t: int, known: Learned) -> None:
         """Take the level of the nights before this one for the new normal."""
         since = max(self.changes[a.number].seen for a in self.active)
         level = self.values[since:t].mean(axis=0) - known.mean
@@ -464,7 +369,7 @@ class _Judge:
         self.begin = t
         self.breaks.append(t)
 
-    def _size(self, t: int, pattern: Template, known: _Learned, nights: int) -> tuple[float, float]:
+    def _size(self, t: int, pattern: Template, known: Learned, nights: int) -> tuple[float, float]:
         """Return the mean size of a pattern over the last nights, against the quiet ones, and its error."""
         first = max(t - nights + 1, 0)
         independent = np.maximum((t - first + 1) * (1 - known.memory) / (1 + known.memory), 1.0)

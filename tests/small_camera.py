@@ -92,7 +92,7 @@ def verdicts(archive: Path, band: str = "J") -> dict[str, str]:
     return {r["night"]: r["status"] for r in rows(archive, "flats", band=band)}
 
 
-TABLES = ("darks", "flats", "scans", "sky_offsets", "metrics", "alerts", "lineage", "products")
+TABLES = ("darks", "flats", "scans", "sky_offsets", "metrics", "cell_maps", "states", "alerts", "lineage", "products")
 MOMENTS = {"made", "mtime_ns", "time"}
 
 

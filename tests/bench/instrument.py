@@ -19,11 +19,13 @@ from calib.comparisons import DarkImages, compare_with_darks, compare_with_flats
 from calib.dark import cell_levels, compare_darks
 from calib.drift import cell_error
 from calib.features import local_features
-from calib.health import SKY, Series, chart_series, expected_count, subjects
+from calib.pixel_counts import expected_count
 from calib.pixels import count_significance
 from calib.profile import Profile
 from calib.regions import cell_means
+from calib.series import Series, chart_series
 from calib.simulate.detector import Detector
+from calib.subjects import SKY, subjects
 from calib.verdict import Flat, mean_flat, ratio_map
 
 N_DARK = 48

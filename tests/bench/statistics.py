@@ -17,8 +17,8 @@ from functools import partial
 
 import numpy as np
 
-from calib.health import cause_of
 from calib.profile import load_profile
+from calib.series import cause_of
 from calib.simulate import Survey
 from calib.simulate.camera import BANDS, CAMERA, quadrant
 from calib.simulate.shapes import corner_glow, disc, tilt

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from calib.features import Feature
-from calib.health import Subject, _charted, _worse, cause_of, chart_series, expected_count, subjects
+from calib.health import _charted, _worse
+from calib.pixel_counts import expected_count
 from calib.profile import load_profile
+from calib.series import cause_of, chart_series
+from calib.subjects import Subject, subjects
 
 PROFILE = load_profile("2mass")
 SUBJECTS = {s.product: s for s in subjects(PROFILE)}

@@ -71,6 +71,9 @@ def test_series_are_what_the_archive_holds(faulty: Night) -> None:
     collector.archive.close()
 
 
+LOOKED_AT_SINGLY = {"cells_dn", "diagnosis", "pixels"}
+
+
 def test_rows_are_what_the_archive_holds(faulty: Night) -> None:
     """With lists as lists, and None for nothing, in every column."""
     collector = Collector(faulty.root)
@@ -78,9 +81,7 @@ def test_rows_are_what_the_archive_holds(faulty: Night) -> None:
     for row in collector.rows(sa.select(schema.flats)):
         found = snapshot.flat(row["night"], row["band"])
         assert found is not None
-        assert set(found) == set(row)
-        for name, value in row.items():
-            assert found[name] == value, name
+        assert found == {n: row[n] for n in row if n != "pixels"}
     for row in collector.rows(sa.select(schema.darks)):
         found = snapshot.dark(row["night"], row["band"], row["read"])
         assert found is not None

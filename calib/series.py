@@ -1,0 +1,195 @@
+"""Series of nights, charted: the accepted nights of one product, band and hardware period.
+
+Their numbers are the cells of the night's deviation from the reference (`schema.cell_maps`); the sky offsets' part in
+proportion to the sky is worked out here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from calib.archive import schema
+from calib.archive.database import Archive
+from calib.archive.decisions import Rulings
+from calib.charts import Change, Chart, chart
+from calib.patterns import templates, to_modes
+from calib.profile import Profile
+from calib.skyflat import sky_proportional
+from calib.subjects import SKY, Subject, subjects
+
+__all__ = ["Series", "cause_of", "chart_series", "watch_all"]
+
+Row = dict[str, Any]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One product of one band in one hardware period, charted.
+
+    Attributes
+    ----------
+    band, period : str
+    subject : Subject
+    nights : tuple of str
+        Accepted nights with a measurement, in order.
+    cells, errors : ndarray, shape (n_nights, ny, nx) and (n_nights,)
+        What is charted, and the 1σ error of a cell, in the unit of the subject.
+    chart : Chart
+    """
+
+    band: str
+    period: str
+    subject: Subject
+    nights: tuple[str, ...]
+    cells: Array
+    errors: Array
+    chart: Chart
+
+    @property
+    def days(self) -> Array:
+        """Day number of each night."""
+        return np.array([date.fromisoformat(n).toordinal() for n in self.nights], float)
+
+    def going(self, index: int) -> list[tuple[int, Change]]:
+        """Return the changes that are there on a night, the largest first."""
+        there = [
+            (k, c)
+            for k, c in enumerate(self.chart.changes)
+            if c.seen <= index and np.isfinite(self.chart.sizes[k][index])
+        ]
+        return sorted(there, key=lambda kc: -abs(self.chart.sizes[kc[0]][index]))
+
+
+_CAUSES = {
+    "level": {"dark": "level jump", "noise": "noise level", "gain": "gain"},
+    "gradient": {},
+    "quadrant": {"dark": "quadrant offset", "noise": "noisy quadrant"},
+    "corner": {"dark": "light leak", "responsivity": "light leak"},
+    "cell": {"dark": "local glow", "noise": "local noise"},
+}
+_PLAIN = {
+    "level": "level",
+    "gradient": "gradient",
+    "quadrant": "quadrant step",
+    "corner": "corner",
+    "cell": "local change",
+}
+
+
+def cause_of(product: str, change: Change) -> str:
+    """Return the cause of a change in words."""
+    family = change.pattern.family
+    words = _CAUSES[family].get(product.split()[0], _PLAIN[family])
+    return f"slow drift, {words.removesuffix(' jump')}" if change.course == "walk" else words
+
+
+def watch_all(archive: Archive, profile: Profile, rulings: Rulings) -> list[Series]:
+    """Run every chart over the nights that are there.
+
+    Parameters
+    ----------
+    archive : Archive
+    profile : Profile
+    rulings : Rulings
+        For the hardware periods.
+
+    Returns
+    -------
+    list of Series
+        Those with at least one night.
+    """
+    accepted = _accepted(archive)
+    found = []
+    for band in profile.bands:
+        for subject in subjects(profile):
+            maps = _sky_maps(archive, profile, band) if subject.product == SKY else _cell_maps(archive, band, subject)
+            by_period: dict[str, list[str]] = defaultdict(list)
+            for night in sorted(maps):
+                if subject.accepted_of == "sky" or night in accepted[band, subject.accepted_of]:
+                    by_period[rulings.period(night, band)].append(night)
+            for period, nights in by_period.items():
+                found.append(chart_series(band, period, subject, nights, maps, profile.drift.significance))
+    return found
+
+
+def chart_series(
+    band: str,
+    period: str,
+    subject: Subject,
+    nights: list[str],
+    maps: dict[str, tuple[Array, float]],
+    significance: float,
+) -> Series:
+    """Chart one product over the nights of a hardware period.
+
+    Parameters
+    ----------
+    band, period : str
+    subject : Subject
+    nights : list of str
+        Accepted nights, in order.
+    maps : dict
+        Night → cells, shape ``subject.grid``, and the 1σ error of one, in the unit of the subject.
+    significance : float
+        σ from which a change counts.
+    """
+    cells = np.array([maps[n][0] for n in nights])
+    errors = np.array([maps[n][1] for n in nights])
+    values = to_modes(cells)
+    # Half of the cells say what a map is like; fewer do not.
+    values[np.isfinite(cells).mean(axis=(1, 2)) < 0.5] = np.nan
+    if not subject.level:
+        values[:, 0] = np.where(np.isfinite(values[:, 0]), 0.0, np.nan)
+    days = np.array([date.fromisoformat(n).toordinal() for n in nights], float)
+    patterns = templates(subject.grid, subject.quadrants, level=subject.level)
+    judged = chart(values, errors, days, patterns, subject.quiet(), significance=significance)
+    return Series(band, period, subject, tuple(nights), cells, errors, judged)
+
+
+def _accepted(archive: Archive) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    d, f = schema.darks, schema.flats
+    for r in archive.rows(sa.select(d.c.night, d.c.band, d.c.read).where(d.c.status == "accepted")):
+        found[r["band"], f"dark {r['read']}"].add(r["night"])
+    for r in archive.rows(sa.select(f.c.night, f.c.band).where(f.c.status == "accepted")):
+        found[r["band"], "flat"].add(r["night"])
+    return found
+
+
+def _cell_maps(archive: Archive, band: str, subject: Subject) -> dict[str, tuple[Array, float]]:
+    m = schema.cell_maps
+    query = sa.select(m.c.night, m.c.cells, m.c.error).where(m.c.band == band, m.c.product == subject.product)
+    return {
+        r["night"]: (np.array(r["cells"], dtype=float), np.nan if r["error"] is None else r["error"])
+        for r in archive.rows(query)
+    }
+
+
+def _sky_maps(archive: Archive, profile: Profile, band: str) -> dict[str, tuple[Array, float]]:
+    o, read = schema.sky_offsets, profile.responsivity.read
+    query = sa.select(o.c.night, o.c.cells_dn, o.c.cell_error_dn, o.c.level_dn).where(
+        o.c.band == band, o.c.read == read, o.c.status == "accepted"
+    )
+    blocks: dict[str, list[Row]] = defaultdict(list)
+    for row in archive.rows(query.order_by(o.c.night, o.c.scan, o.c.block)):
+        if row["cells_dn"] is not None:
+            blocks[row["night"]].append(row)
+    found = {}
+    for night, rows in blocks.items():
+        numbers = [[np.nan if r[n] is None else r[n] for r in rows] for n in ("level_dn", "cell_error_dn")]
+        sky = sky_proportional(
+            np.array([r["cells_dn"] for r in rows], dtype=float),
+            np.array(numbers[0]),
+            np.array(numbers[1]),
+            profile.drift.quiet.dark_shape_dn[read],
+        )
+        found[night] = (sky.percent, sky.error_percent)
+    return found
