@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from calib.patterns import cosine_modes
 from calib.regions import cell_medians, grid_edges, mad_sigma, nan_median
 
 __all__ = ["DARK_WORDS", "FLAT_WORDS", "Diagnosis", "Part", "diagnose"]
 
 # Fine enough to tell a corner from a plane, coarse enough that a cell's median ignores stars and bad pixels.
 GRID = (16, 16)
+# Cosine modes along either axis that are taken for smooth waves.
+WAVES = 6
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def diagnose(
     fine = np.where(good, deviation - smooth, np.nan)
     fine -= nan_median(fine)
     parts += _lines(fine, found_sigma)
-    parts += _spot(fine, found_sigma)
+    parts += _spot(fine - _waves(rest, ok, grid, (ny, nx)), found_sigma)
     beyond = np.abs(fine[good]) > pixel_limit
     expected = _gaussian_tail(pixel_limit / found_sigma) if found_sigma > 0 else 0.0
     n = int(good.sum())
@@ -234,6 +237,17 @@ def _expand(cells: NDArray[np.float64], grid: tuple[int, int], shape: tuple[int,
     return cells.reshape(grid)[np.ix_(rows, cols)]
 
 
+def _waves(
+    cells: NDArray[np.float64], ok: NDArray[np.bool_], grid: tuple[int, int], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return the smooth waves of a map of cells at every pixel: too wide for a spot, and steep at the edges."""
+    known = np.where(ok, cells, 0.0).reshape(grid)
+    across = [min(WAVES, n) for n in grid]
+    coarse = [cosine_modes(n)[:m] for n, m in zip(grid, across, strict=True)]
+    fine = [cosine_modes(n)[:m] * np.sqrt(n / k) for n, k, m in zip(shape, grid, across, strict=True)]
+    return np.asarray(fine[0].T @ (coarse[0] @ known @ coarse[1].T) @ fine[1])
+
+
 def _lines(fine: NDArray[np.float64], pixel_sigma: float) -> list[Part]:
     parts = []
     for name, axis in (("columns", 0), ("rows", 1)):
@@ -274,6 +288,8 @@ def _spot(fine: NDArray[np.float64], pixel_sigma: float) -> list[Part]:
         contrast = np.where(enough, total / n - ring / n_ring, 0.0)
         error = np.where(enough, pixel_sigma * np.sqrt(1 / n + 1 / n_ring), np.inf)
     strength = np.abs(contrast) / error if pixel_sigma > 0 else np.zeros_like(contrast)
+    # Where the map itself is rougher than its pixels' noise, that is the noise a spot must stand out of.
+    strength /= max(1.4826 * float(np.median(strength[enough])), 1.0) if enough.any() else 1.0
     j, i = np.unravel_index(np.argmax(strength), strength.shape)
     return [Part("spot", float(contrast[j, i]), float(strength[j, i]), float("nan"), f"x {i} y {j}")]
 
