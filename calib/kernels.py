@@ -25,10 +25,11 @@ __all__ = [
     "clipped_mean",
     "form_read",
     "robust_slope",
+    "trimmed_halves",
     "trimmed_mean",
 ]
 
-TILE = 512
+TILE = 256
 
 
 def _can_cache() -> bool:
@@ -105,6 +106,38 @@ def sorting_network(n: int) -> NDArray[np.int32]:
     return np.array(kept, dtype=np.int32).reshape(-1, 2)
 
 
+@functools.cache
+def merging_network(m: int, n: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the compare-exchange pairs that merge m sorted rows with the n sorted rows behind them.
+
+    This is Batcher's merge of any two lengths (Knuth 5.3.4): the odd ranks of both are merged, the even ranks
+    likewise, and neighbours put in order.
+
+    Returns
+    -------
+    pairs : ndarray of int, shape (n_pairs, 2)
+    order : ndarray of int, shape (m + n,)
+        Row in which each rank ends.
+    """
+    pairs: list[tuple[int, int]] = []
+
+    def merge(a: list[int], b: list[int]) -> list[int]:
+        if not a or not b:
+            return a or b
+        if len(a) == len(b) == 1:
+            pairs.append((a[0], b[0]))
+            return a + b
+        odd, even = merge(a[::2], b[::2]), merge(a[1::2], b[1::2])
+        order = odd[:1]
+        for low, high in zip(even, odd[1:], strict=False):
+            pairs.append((low, high))
+            order += [low, high]
+        return order + odd[len(even) + 1 :] + even[len(odd) - 1 :]
+
+    order = merge(list(range(m)), list(range(m, m + n)))
+    return np.array(pairs, np.int32).reshape(-1, 2), np.array(order, np.int64)
+
+
 @njit(**_options)
 def _exchange(a, b):  # type: ignore[no-untyped-def]
     # On its own, over 1-D views: only so does LLVM turn it into vector min/max.
@@ -133,73 +166,156 @@ def _add(total, squares, row):  # type: ignore[no-untyped-def]
 
 
 @njit(**_options)
-def _load_sorted(frames, levels, pairs, start, tile, count):  # type: ignore[no-untyped-def]
-    n = frames.shape[0]
+def _load(frames, levels, first, start, tile, count):  # type: ignore[no-untyped-def]
     width = count.size
     count[:] = 0
-    for k in range(n):
-        _fill(tile[k, :width], frames[k, start : start + width], levels[k], count)
+    for k in range(tile.shape[0]):
+        _fill(tile[k, :width], frames[first + k, start : start + width], levels[first + k], count)
+
+
+@njit(**_options)
+def _sort(tile, pairs, width):  # type: ignore[no-untyped-def]
     for p in range(pairs.shape[0]):
         _exchange(tile[pairs[p, 0], :width], tile[pairs[p, 1], :width])
+
+
+@njit(**_options)
+def _load_sorted(frames, levels, pairs, start, tile, count):  # type: ignore[no-untyped-def]
+    _load(frames, levels, 0, start, tile, count)
+    _sort(tile, pairs, count.size)
+
+
+@njit(**_options)
+def _close(total, squares, low_total, lo, hi, m, cut, half, mean, error, low_mean):  # type: ignore[no-untyped-def]
+    kept = m - 2 * cut
+    for i in range(mean.size):
+        mean[i] = total[i] / kept
+        low_mean[i] = low_total[i] / (half - cut)
+        # Standard error of a trimmed mean from the winsorised variance (Tukey & McLaughlin 1963).
+        w_sum = total[i] + cut * (lo[i] + hi[i])
+        w_sq = squares[i] + cut * (lo[i] * lo[i] + hi[i] * hi[i])
+        w_var = (w_sq - w_sum * w_sum / m) / (m - 1)
+        error[i] = np.sqrt(max(w_var, 0.0) / m) * m / kept
+
+
+@njit(**_options)
+def _trimmed_pixel(tile, order, alpha, i, m, mean, error, low_mean):  # type: ignore[no-untyped-def]
+    # A pixel that lacks samples: ranks are counted among the valid ones, which the sort has put first.
+    if m == 0:
+        mean[i] = np.nan
+        error[i] = np.nan
+        low_mean[i] = np.nan
+        return
+    cut = int(alpha * m)
+    half = cut + (m - 2 * cut + 1) // 2
+    t = np.float32(0)
+    s = np.float32(0)
+    for k in range(cut, half):
+        v = tile[order[k], i]
+        t += v
+        s += v * v
+    low = t
+    for k in range(half, m - cut):
+        v = tile[order[k], i]
+        t += v
+        s += v * v
+    kept = m - 2 * cut
+    mean[i] = t / kept
+    low_mean[i] = low / (half - cut)
+    lo = tile[order[cut], i]
+    hi = tile[order[m - cut - 1], i]
+    w_sum = t + cut * (lo + hi)
+    w_sq = s + cut * (lo * lo + hi * hi)
+    w_var = (w_sq - w_sum * w_sum / m) / (m - 1) if m > 1 else np.nan
+    error[i] = np.sqrt(max(w_var, 0.0) / m) * m / kept if m > 1 else np.nan
+
+
+@njit(**_options)
+def _trimmed_tile(tile, order, alpha, c, mean, error, low_mean):  # type: ignore[no-untyped-def]
+    """Average sorted rows; ``order`` says which row of the tile holds which rank, ``c`` counts the valid samples."""
+    n = order.size
+    width = c.size
+    total = np.zeros(width, np.float32)
+    squares = np.zeros(width, np.float32)
+    cut = int(alpha * n)
+    half = cut + (n - 2 * cut + 1) // 2
+    for k in range(cut, half):
+        _add(total, squares, tile[order[k], :width])
+    low_total = total.copy()
+    for k in range(half, n - cut):
+        _add(total, squares, tile[order[k], :width])
+    if n > 1:
+        lo = tile[order[cut], :width]
+        hi = tile[order[n - cut - 1], :width]
+        _close(total, squares, low_total, lo, hi, n, cut, half, mean, error, low_mean)
+    for i in range(width):
+        if c[i] < n or n == 1:
+            _trimmed_pixel(tile, order, alpha, i, c[i], mean, error, low_mean)
 
 
 @njit(**_options)
 def _trimmed_mean(frames, levels, pairs, alpha, mean, error, count, low_mean):  # type: ignore[no-untyped-def]
     n, n_pixels = frames.shape
     tile = np.empty((n, TILE), np.float32)
-    total = np.empty(TILE, np.float32)
-    squares = np.empty(TILE, np.float32)
-    low_total = np.empty(TILE, np.float32)
-    scratch = np.empty(TILE, np.float32)
-    full_cut = int(alpha * n)
-    full_half = full_cut + (n - 2 * full_cut + 1) // 2
+    order = np.arange(n)
     for start in range(0, n_pixels, TILE):
-        width = min(TILE, n_pixels - start)
-        c = count[start : start + width]
+        stop = min(start + TILE, n_pixels)
+        c = count[start:stop]
         _load_sorted(frames, levels, pairs, start, tile, c)
-        total[:] = 0
-        squares[:] = 0
-        for k in range(full_cut, full_half):
-            _add(total[:width], squares[:width], tile[k, :width])
-        low_total[:] = total
-        for k in range(full_half, n - full_cut):
-            _add(total[:width], squares[:width], tile[k, :width])
-        scratch[:] = squares
-        for i in range(width):
-            m = c[i]
-            cut = full_cut
-            half = full_half
-            if m < n:
-                # Ranks are counted among the valid samples, which the sort has put first.
-                if m == 0:
-                    mean[start + i] = np.nan
-                    error[start + i] = np.nan
-                    low_mean[start + i] = np.nan
-                    continue
-                cut = int(alpha * m)
-                half = cut + (m - 2 * cut + 1) // 2
-                t = np.float32(0)
-                s = np.float32(0)
-                for k in range(cut, half):
-                    t += tile[k, i]
-                    s += tile[k, i] * tile[k, i]
-                low_total[i] = t
-                for k in range(half, m - cut):
-                    t += tile[k, i]
-                    s += tile[k, i] * tile[k, i]
-                total[i] = t
-                scratch[i] = s
-            kept = m - 2 * cut
-            mu = total[i] / kept
-            mean[start + i] = mu
-            low_mean[start + i] = low_total[i] / (half - cut)
-            # Standard error of a trimmed mean from the winsorised variance (Tukey & McLaughlin 1963).
-            lo = tile[cut, i]
-            hi = tile[m - cut - 1, i]
-            w_sum = total[i] + cut * (lo + hi)
-            w_sq = scratch[i] + cut * (lo * lo + hi * hi)
-            w_var = (w_sq - w_sum * w_sum / m) / (m - 1) if m > 1 else np.nan
-            error[start + i] = np.sqrt(max(w_var, 0.0) / m) * m / kept if m > 1 else np.nan
+        _trimmed_tile(tile, order, alpha, c, mean[start:stop], error[start:stop], low_mean[start:stop])
+
+
+@njit(**_options)
+def _trimmed_halves(  # type: ignore[no-untyped-def]
+    frames, levels, pairs_first, pairs_second, merge, merged, alpha, mean, error, count, low_mean, first, second
+):
+    n, n_pixels = frames.shape
+    half = n // 2
+    tile = np.empty((n, TILE), np.float32)
+    order = np.arange(n)
+    c2 = np.empty(TILE, np.int32)
+    spare = np.empty((2, TILE), np.float32)
+    for start in range(0, n_pixels, TILE):
+        stop = min(start + TILE, n_pixels)
+        width = stop - start
+        c = count[start:stop]
+        lower, upper = tile[:half], tile[half:]
+        _load(frames, levels, 0, start, lower, c)
+        _sort(lower, pairs_first, width)
+        _trimmed_tile(lower, order[:half], alpha, c, first[start:stop], spare[0, :width], spare[1, :width])
+        _load(frames, levels, half, start, upper, c2[:width])
+        _sort(upper, pairs_second, width)
+        _trimmed_tile(
+            upper, order[: n - half], alpha, c2[:width], second[start:stop], spare[0, :width], spare[1, :width]
+        )
+        c += c2[:width]
+        _sort(tile, merge, width)
+        _trimmed_tile(tile, merged, alpha, c, mean[start:stop], error[start:stop], low_mean[start:stop])
+
+
+def trimmed_halves(frames: F4, levels: NDArray[np.float64], alpha: float) -> tuple[TrimmedMean, F4, F4]:
+    """Return `trimmed_mean` of all frames, and the means of `trimmed_mean` over their first and second half.
+
+    The halves are sorted first and then merged, which costs little more than the whole alone. Of an odd number of
+    frames the second half has one more. The parameters are those of `trimmed_mean`; at least two frames.
+    """
+    n, n_pixels = frames.shape
+    mean, error, low_mean, first, second = (np.empty(n_pixels, np.float32) for _ in range(5))
+    whole = TrimmedMean(mean, error, np.empty(n_pixels, np.int32), low_mean)
+    merge, merged = merging_network(n // 2, n - n // 2)
+    _trimmed_halves(
+        frames,
+        levels.astype(np.float32),
+        sorting_network(n // 2),
+        sorting_network(n - n // 2),
+        merge,
+        merged,
+        float(alpha),
+        *whole,
+        first,
+        second,
+    )
+    return whole, first, second
 
 
 def trimmed_mean(frames: F4, levels: NDArray[np.float64], alpha: float) -> TrimmedMean:

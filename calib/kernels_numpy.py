@@ -13,8 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.kernels import ClippedMean, SlopeFit, TrimmedMean
+from calib.kernels_frames import FinishedFrames, NoiseTerms
 
-__all__ = ["clipped_mean", "form_read", "robust_slope", "trimmed_mean"]
+__all__ = [
+    "clipped_mean",
+    "finish_frames",
+    "form_and_level",
+    "form_read",
+    "frame_medians",
+    "robust_slope",
+    "sum_big_endian",
+    "swap_and_sum",
+    "trimmed_halves",
+    "trimmed_mean",
+]
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -43,6 +55,13 @@ def trimmed_mean(frames: F4, levels: F8, alpha: float) -> TrimmedMean:
             winsorised = np.clip(samples, kept[0], kept[-1])
             error[i] = winsorised.std(ddof=1) / np.sqrt(n) * n / len(kept)
     return TrimmedMean(mean, error, n_samples, low_mean)
+
+
+def trimmed_halves(frames: F4, levels: F8, alpha: float) -> tuple[TrimmedMean, F4, F4]:
+    """Trimmed mean of all frames, and of either half; see `calib.kernels.trimmed_halves`."""
+    half = len(frames) // 2
+    first, second = (trimmed_mean(frames[s], levels[s], alpha).mean for s in (slice(half), slice(half, None)))
+    return trimmed_mean(frames, levels, alpha), first, second
 
 
 def clipped_mean(frames: F4, kappa: float) -> ClippedMean:
@@ -180,3 +199,65 @@ def form_read(
         return formed
     out[:] = formed
     return out
+
+
+def frame_medians(frames: F4, pad: F4) -> F8:
+    """Median of each frame over the pixels that count; see `calib.kernels_frames.frame_medians`."""
+    counted = [frame[np.isfinite(frame + pad)].astype(float) for frame in frames]
+    return np.array([np.median(values) if len(values) else np.nan for values in counted])
+
+
+def form_and_level(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    pad: F4,
+    out: F4,
+) -> F8:
+    """Form and calibrate frames, return their medians; see `calib.kernels_frames.form_and_level`."""
+    form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset, out=out)
+    return frame_medians(out, pad)
+
+
+def finish_frames(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    sky: F4,
+    level: F8,
+    pad: F4,
+    noise: NoiseTerms,
+    flags: NDArray[np.uint8],
+    saturated: int,
+    no_data: int,
+    out: tuple[F4, F4, NDArray[np.uint8]],
+) -> FinishedFrames:
+    """Make final frames with errors and masks; see `calib.kernels_frames.finish_frames`."""
+    value, error, mask = out
+    value[:] = form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset) - sky
+    shift = level - frame_medians(value, pad)
+    value += np.nan_to_num(shift).astype(np.float32)[:, None]
+    light = np.maximum(value.astype(float), 0)
+    variance = noise.constant + noise.kept * (noise.fixed + light * (noise.linear + light * noise.quadratic))
+    error[:] = np.sqrt(variance)
+    missing = np.where(plus >= saturation_dn, saturated, no_data)
+    mask[:] = flags | np.where(np.isfinite(value), 0, missing)
+    return FinishedFrames(value, error, mask, shift)
+
+
+def swap_and_sum(values: F4, out: NDArray[np.uint32]) -> int:
+    """Big-endian words and their sum; see `calib.kernels_frames.swap_and_sum`."""
+    words = values.view(np.uint32)
+    out[:] = words.byteswap()
+    return sum(int(w) for w in words)
+
+
+def sum_big_endian(words: NDArray[np.uint32]) -> int:
+    """Sum of big-endian words; see `calib.kernels_frames.sum_big_endian`."""
+    return sum(int(w) for w in words.view(">u4"))

@@ -1,28 +1,37 @@
 """Scans: dark-subtracted, divided by the canonical, freed of their sky offsets.
 
 The frames are touched twice: once for levels and offsets, once (when every block has its verdict and so every
-frame its offset) for the output, which streams block by block.
+frame its offset) for the output, which streams: some frames are made while others are written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib import kernels
 from calib.checks import CheckResult, Verdict, evaluate, judge
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
+from calib.kernels_frames import FinishedFrames, NoiseTerms, finish_frames, form_and_level
 from calib.profile import Profile
-from calib.sky import SkyOffset, block_bounds, frame_levels, make_sky_offset
+from calib.sky import SkyOffset, block_bounds, make_sky_offset
 
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
 
 Ruling = Literal["accepted", "rejected"]
+
+# Beyond two the passes wait for memory.
+THREADS = min(2, os.cpu_count() or 1)
+
+# Frames are finished in pieces of so many pixels, which stay in the cache until they are written.
+PIECE_PIXELS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Block:
 
 @dataclass(frozen=True)
 class CalibratedBlock:
-    """The final frames of one block.
+    """Some consecutive final frames of one block.
 
     Attributes
     ----------
@@ -116,7 +125,7 @@ def calibrate_scan(
     rulings : mapping, optional
         Block → a person's verdict.
     sink : callable, optional
-        Receives the final frames block by block, in order; its arrays are reused after it returns.
+        Receives the final frames, a few at a time and in order; their arrays are used again after it returns.
 
     Returns
     -------
@@ -139,63 +148,69 @@ def calibrate_scan(
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(usable(mask), 1 / canonical.value, np.nan).astype(np.float32).ravel()
     offset = -dark.value.ravel() * scale
-    columns = np.flatnonzero(good)
+    pad = np.where(good, 0, np.nan).astype(np.float32).ravel()
     bounds = block_bounds(n, profile.sky.block_frames)
-    buffer = np.empty((max(b - a + 1 for a, b in bounds), n_pixels), np.float32)
-
-    def corrected(first: int, last: int) -> NDArray[np.float32]:
-        part = slice(first, last + 1)
-        return kernels.form_read(
-            plus[part],
-            None if minus is None else minus[part],
-            saturation_dn=profile.detector.saturation_dn,
-            scale=scale,
-            offset=offset,
-            out=buffer[: last - first + 1],
-        )
-
-    limits = profile.limits_for("sky_offset", band, read)
+    form = _Form(plus, minus, profile.detector.saturation_dn, scale, offset, pad)
     level, shift = np.empty(n), np.empty(n)
-    offsets: list[SkyOffset] = []
-    for first, last in bounds:
-        frames = corrected(first, last)
-        level[first : last + 1] = frame_levels(frames, columns)
-        offsets.append(
-            make_sky_offset(
-                frames,
-                level[first : last + 1],
-                good=good,
-                first=first,
-                alpha=profile.sky.alpha,
-                cells=profile.detector.cells,
+
+    def offsets_of(some: Sequence[tuple[int, int]]) -> list[SkyOffset]:
+        buffer = np.empty((max(b - a + 1 for a, b in some), n_pixels), np.float32)
+        made = []
+        for first, last in some:
+            frames = buffer[: last - first + 1]
+            level[first : last + 1] = form.level(first, last, frames)
+            made.append(
+                make_sky_offset(
+                    frames,
+                    level[first : last + 1],
+                    good=good,
+                    first=first,
+                    alpha=profile.sky.alpha,
+                    cells=profile.detector.cells,
+                )
             )
-        )
-    verdicts = [judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn) for o in offsets]
-    for k, ruling in (rulings or {}).items():
-        if k < len(verdicts):
-            cause = "" if ruling == "accepted" else "rejected by decision"
-            verdicts[k] = Verdict(ruling, cause, verdicts[k].checks)
-    used = substitutes(verdicts)
-    noise = _NoiseModel.of(dark, canonical, usable(mask), profile, band, read)
-    mask_row = mask.ravel().astype(np.uint8)
-    errors = np.empty_like(buffer) if sink else None
-    masks = np.empty(buffer.shape, np.uint8) if sink else None
-    for k, (first, last) in enumerate(bounds):
-        frames = corrected(first, last)
-        sky = offsets[used[k]]
-        frames -= np.nan_to_num(sky.value.ravel())
-        shift[first : last + 1] = level[first : last + 1] - frame_levels(frames, columns)
-        if sink is None or errors is None or masks is None:
-            continue
-        m = last - first + 1
-        frames += np.nan_to_num(shift[first : last + 1]).astype(np.float32)[:, None]
-        noise.errors(frames, sky.error.ravel(), errors[:m], own_share=1 / m if used[k] == k else 0.0)
-        flags = mask_row | sky.mask.ravel().astype(np.uint8)
-        if used[k] != k:
-            flags = flags | np.uint8(flag("SUBST"))
-        masks[:m] = flags
-        _flag_missing(frames, plus[first : last + 1], profile.detector.saturation_dn, masks[:m])
-        sink(CalibratedBlock(first, frames, errors[:m], masks[:m]))
+        return made
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        # Every thread takes each second block into one buffer of its own.
+        shares = [bounds[k::THREADS] for k in range(THREADS) if bounds[k::THREADS]]
+        offsets = sorted((o for made in pool.map(offsets_of, shares) for o in made), key=lambda o: o.first)
+        limits = profile.limits_for("sky_offset", band, read)
+        verdicts = [judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn) for o in offsets]
+        for k, ruling in (rulings or {}).items():
+            if k < len(verdicts):
+                cause = "" if ruling == "accepted" else "rejected by decision"
+                verdicts[k] = Verdict(ruling, cause, verdicts[k].checks)
+        used = substitutes(verdicts)
+        noise = _NoiseModel.of(dark, canonical, usable(mask), profile, band, read)
+        finals = [
+            _Final(
+                np.nan_to_num(offsets[u].value.ravel()),
+                noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if u == k else 0.0),
+                (mask | offsets[u].mask | (0 if u == k else flag("SUBST"))).ravel().astype(np.uint8),
+            )
+            for k, u in enumerate(used)
+        ]
+        step = max(1, PIECE_PIXELS // n_pixels)
+        pieces = [
+            (k, a, min(a + step, b + 1)) for k, (first, b) in enumerate(bounds) for a in range(first, b + 1, step)
+        ]
+        room = [_Room(min(step, n), n_pixels) for _ in range(THREADS + 1)]
+
+        def finish(number: int) -> CalibratedBlock:
+            k, first, end = pieces[number]
+            made = form.finish(first, end, level[first:end], finals[k], room[number % len(room)])
+            shift[first:end] = made.shift
+            return CalibratedBlock(first, made.value, made.error, made.mask)
+
+        # Some pieces are made while the last one is on its way: their arrays are used again in turn.
+        waiting: deque[Future[CalibratedBlock]] = deque()
+        for number in range(len(pieces)):
+            waiting.append(pool.submit(finish, number))
+            if len(waiting) == len(room):
+                _deliver(waiting.popleft(), sink)
+        while waiting:
+            _deliver(waiting.popleft(), sink)
     status, cause = _scan_status(verdicts, used)
     return ScanCalibration(
         read,
@@ -205,6 +220,76 @@ def calibrate_scan(
         status,
         cause,
     )
+
+
+@dataclass(frozen=True)
+class _Final:
+    """What all frames of a block share in their last pass: sky offset, variance, bits."""
+
+    sky: NDArray[np.float32]
+    noise: NoiseTerms
+    flags: NDArray[np.uint8]
+
+
+class _Room:
+    """Arrays for one piece of final frames."""
+
+    def __init__(self, n: int, n_pixels: int) -> None:
+        self.value = np.empty((n, n_pixels), np.float32)
+        self.error = np.empty((n, n_pixels), np.float32)
+        self.mask = np.empty((n, n_pixels), np.uint8)
+
+    def first(self, n: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+        return self.value[:n], self.error[:n], self.mask[:n]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The raw frames of a scan, shape (n, n_pixels), and how they are calibrated."""
+
+    plus: NDArray[Any]
+    minus: NDArray[Any] | None
+    saturation_dn: float
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    pad: NDArray[np.float32]
+
+    def _part(self, first: int, end: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        return self.plus[first:end], None if self.minus is None else self.minus[first:end]
+
+    def level(self, first: int, last: int, out: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrate some frames and return their levels."""
+        return form_and_level(
+            *self._part(first, last + 1),
+            saturation_dn=self.saturation_dn,
+            scale=self.scale,
+            offset=self.offset,
+            pad=self.pad,
+            out=out,
+        )
+
+    def finish(self, first: int, end: int, level: NDArray[np.float64], final: _Final, room: _Room) -> FinishedFrames:
+        """Calibrate some frames of a block to the end."""
+        return finish_frames(
+            *self._part(first, end),
+            saturation_dn=self.saturation_dn,
+            scale=self.scale,
+            offset=self.offset,
+            sky=final.sky,
+            level=level,
+            pad=self.pad,
+            noise=final.noise,
+            flags=final.flags,
+            saturated=flag("SATUR"),
+            no_data=flag("NODATA"),
+            out=room.first(end - first),
+        )
+
+
+def _deliver(piece: Future[CalibratedBlock], sink: Callable[[CalibratedBlock], None] | None) -> None:
+    made = piece.result()
+    if sink is not None:
+        sink(made)
 
 
 def judge_offset(checks: tuple[CheckResult, ...], level_dn: float) -> Verdict:
@@ -276,29 +361,8 @@ class _NoiseModel:
             quadratic.astype(np.float32),
         )
 
-    def errors(
-        self,
-        frames: NDArray[np.float32],
-        sky_error: NDArray[np.float32],
-        out: NDArray[np.float32],
-        *,
-        own_share: float,
-    ) -> None:
-        """Write the error of each sample; ``own_share`` is the weight that a frame itself has in its offset."""
+    def terms(self, sky_error: NDArray[np.float32], *, own_share: float) -> NoiseTerms:
+        """Return the variance of a final frame; ``own_share`` is the weight that a frame has in its own offset."""
         # var(F − S) = var F + var S − 2 cov(F, S), and a frame of n makes up 1/n of its own offset.
-        kept = np.float32(1 - 2 * own_share)
         constant = np.nan_to_num(sky_error) ** 2
-        np.maximum(frames, 0, out=out)
-        np.sqrt(constant + kept * (self.constant + out * (self.linear + out * self.quadratic)), out=out)
-
-
-def _flag_missing(
-    frames: NDArray[np.float32],
-    plus: NDArray[Any],
-    saturation_dn: float,
-    masks: NDArray[np.uint8],
-) -> None:
-    # Few samples are missing: look at them alone.
-    rows, cols = np.nonzero(~np.isfinite(frames))
-    saturated = plus[rows, cols] >= saturation_dn
-    masks[rows, cols] |= np.where(saturated, flag("SATUR"), flag("NODATA")).astype(np.uint8)
+        return NoiseTerms(constant, 1 - 2 * own_share, self.constant, self.linear, self.quadratic)

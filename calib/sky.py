@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from calib import kernels
 from calib.flags import flag
+from calib.kernels_frames import frame_medians
 from calib.regions import cell_means, cell_medians, mad_sigma, nan_median
 
 __all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset"]
@@ -85,7 +86,9 @@ def frame_levels(frames: NDArray[np.float32], columns: NDArray[np.intp]) -> NDAr
     ndarray, shape (n,)
         NaN for a frame without a valid sample.
     """
-    return np.array([nan_median(frame[columns]) for frame in frames])
+    pad = np.full(frames.shape[1], np.nan, np.float32)
+    pad[columns] = 0
+    return frame_medians(frames, pad)
 
 
 def make_sky_offset(
@@ -120,16 +123,15 @@ def make_sky_offset(
         S = trimmed mean over k of (F_k − l_k), minus its own median over good pixels.
     """
     shape, n = good.shape, len(frames)
-    fit = kernels.trimmed_mean(frames, levels, alpha)
-    value = fit.mean.reshape(shape)
-    value = value - np.float32(nan_median(value[good]))
-    half = n // 2
-    halves = [
-        kernels.trimmed_mean(part, level, alpha).mean.reshape(shape)
-        for part, level in ((frames[:half], levels[:half]), (frames[half:], levels[half:]))
-        if len(part)
-    ]
-    halves = [h - np.float32(nan_median(h[good])) for h in halves]
+    if n > 1:
+        fit, *both = kernels.trimmed_halves(frames, levels, alpha)
+    else:
+        fit = kernels.trimmed_mean(frames, levels, alpha)
+        both = [fit.mean]
+    pad = np.where(good, 0, np.nan).astype(np.float32).ravel()
+    middles = frame_medians(np.stack([fit.mean, fit.error, *both]), pad)
+    value = fit.mean.reshape(shape) - np.float32(middles[0])
+    halves = [h.reshape(shape) - np.float32(m) for h, m in zip(both, middles[2:], strict=True)]
     level = nan_median(levels)
     mask = np.zeros(shape, np.int16)
     mask[fit.n_samples.reshape(shape) == 0] |= flag("NODATA")
@@ -158,7 +160,7 @@ def make_sky_offset(
         level_dn=level,
         values=values,
         cells_dn=cell_means(value, good, cells),
-        cell_error_dn=nan_median(fit.error.reshape(shape)[good]) / float(np.sqrt(per_cell)),
+        cell_error_dn=float(middles[1]) / float(np.sqrt(per_cell)),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bench import kernels, page, share, trends
+from tests.bench import kernels, page, share, speed, trends
 
+speed.main()
 kernels.main()
 trends.main()
 share.main()

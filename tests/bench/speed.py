@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,14 +15,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
 from calib import kernels
 from calib.archive.database import Archive
@@ -194,7 +191,9 @@ def _one_scan(profile: Profile, folder: Path, root: Path, files: list[Path]) -> 
     scan = next(s for s in sequences if s.obs_type == "scan" and s.band == "H" and s.scan == 1)
     masters = {p.name: p.relative_to(root).as_posix() for p in root.rglob("H/*.fits")}
     darks = {r: MasterFile(masters[f"dark-{r}.fits"], "d" * 64, scan.night, "accepted") for r in profile.reads}
-    canonical = MasterFile(masters.get("canonical.fits", masters["responsivity.fits"]), "c" * 64, scan.night, "accepted")
+    canonical = MasterFile(
+        masters.get("canonical.fits", masters["responsivity.fits"]), "c" * 64, scan.night, "accepted"
+    )
     job = ScanJob(root, scan, profile, darks, canonical)
     sizes = [p.size for p, *_ in job.run().products]
     target = folder / "floor"
@@ -245,7 +244,7 @@ def darks() -> None:
             "astropy.stats.sigma_clip, mean, std": lambda frames=frames: peers.astropy_dark(frames),
         }
         if library is not None:
-            work["CPL: clipped mean"] = lambda frames=frames: library.dark(frames.reshape(n, 256, 256))
+            work["CPL: clipped mean"] = lambda frames=frames: library.dark(frames.reshape(-1, 256, 256))
         targets = {"astropy.stats.sigma_clip, mean, std": "→ ≥ 10", "CPL: clipped mean": "→ ≥ 7"}
         show(f"(c) dark of {n} frames", interleaved(work, 3), targets)
 

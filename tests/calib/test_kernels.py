@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from scipy.stats import mstats
 
-from calib import kernels, kernels_numpy
+from calib import kernels, kernels_frames, kernels_numpy
 from calib.kernels import TILE, sorting_network
 
 GAIN = 7.5
@@ -105,6 +105,19 @@ def same_trimmed(frames, levels, alpha):
         np.testing.assert_allclose(getattr(found, name), getattr(twin, name), atol=2e-4, rtol=3e-6, err_msg=name)
     # Sums of squares in single precision: good to a few thousandths of the noise (8 DN).
     np.testing.assert_allclose(found.error, twin.error, rtol=1e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("n_frames", [2, 3, 4, 7, 45, 46, 80])
+@pytest.mark.parametrize("missing", [0.0, 0.2, 0.6])
+def test_halves_are_the_trimmed_means_of_halves(n_frames, missing):
+    frames = noisy_frames(n_frames, TILE + 1, seed=n_frames, outliers=0.05, missing=missing)
+    levels = np.linspace(-40, 60, n_frames)
+    whole, *halves = kernels.trimmed_halves(frames, levels, 0.2)
+    for one, other in zip(whole, kernels.trimmed_mean(frames, levels, 0.2), strict=True):
+        np.testing.assert_array_equal(one, other)
+    _, *twins = kernels_numpy.trimmed_halves(frames, levels, 0.2)
+    for half, twin in zip(halves, twins, strict=True):
+        np.testing.assert_allclose(half, twin, atol=2e-4, rtol=3e-6)
 
 
 def test_trimmed_mean_is_scipys_pixel_by_pixel_among_the_valid_samples():
@@ -501,5 +514,5 @@ def test_the_read_can_be_written_into_an_array_that_is_there():
 
 
 def test_every_public_kernel_has_a_twin():
-    public = {name for name in kernels.__all__ if name.islower()}
+    public = {name for module in (kernels, kernels_frames) for name in module.__all__ if name.islower()}
     assert set(kernels_numpy.__all__) == public

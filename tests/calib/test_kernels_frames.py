@@ -1,0 +1,125 @@
+"""The passes over frames against their NumPy twins: masked, NaN, saturated and even-valued frames."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calib import kernels_frames, kernels_numpy
+from calib.kernels import merging_network
+from calib.kernels_frames import NoiseTerms
+
+SIZES = [1, 2, 3, 7, 8, 9, 47, 48, 49, 50, 333, 4096]
+
+
+def frames_of(n, n_pixels, *, seed=1, missing=0.0, whole=False, jitter=3.0):
+    """Frames about 2800 DN whose levels differ, with missing samples, and a pad that leaves some pixels out."""
+    rng = np.random.default_rng(seed)
+    frames = rng.normal(2800, 25, (n, n_pixels)) + rng.normal(0, jitter, (n, 1))
+    frames = np.round(frames / 20) * 20 if whole else frames
+    hole = rng.choice([np.nan, np.inf, -np.inf], frames.shape)
+    pad = np.where(rng.random(n_pixels) < 0.9, 0, np.nan).astype(np.float32)
+    return np.where(rng.random(frames.shape) < missing, hole, frames).astype(np.float32), pad
+
+
+@pytest.mark.parametrize("n_pixels", SIZES)
+@pytest.mark.parametrize(
+    ("missing", "whole", "jitter"), [(0, False, 3), (0.3, False, 100), (0.1, True, 0), (1, False, 1)]
+)
+def test_medians_are_exact_however_the_levels_jump(n_pixels, missing, whole, jitter):
+    frames, pad = frames_of(30, n_pixels, missing=missing, whole=whole, jitter=jitter)
+    np.testing.assert_array_equal(kernels_frames.frame_medians(frames, pad), kernels_numpy.frame_medians(frames, pad))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_pixels=st.integers(1, 3000),
+    seed=st.integers(0, 1000),
+    power=st.sampled_from([1, 3, 9]),
+    scale=st.sampled_from([1e-30, 1.0, 1e30]),
+)
+def test_medians_are_exact_for_any_distribution(n_pixels, seed, power, scale):
+    rng = np.random.default_rng(seed)
+    frames = (rng.standard_normal((6, n_pixels)) ** power * scale).astype(np.float32)
+    pad = np.zeros(n_pixels, np.float32)
+    np.testing.assert_array_equal(kernels_frames.frame_medians(frames, pad), kernels_numpy.frame_medians(frames, pad))
+
+
+@pytest.mark.parametrize("m", range(9))
+@pytest.mark.parametrize("n", range(9))
+def test_the_merging_network_merges_all_sorted_zeros_and_ones_and_therefore_everything(m, n):
+    pairs, order = merging_network(m, n)
+    assert sorted(order) == list(range(m + n))
+    for ones in range(m + 1):
+        for more in range(n + 1):
+            rows = [0] * (m - ones) + [1] * ones + [0] * (n - more) + [1] * more
+            for i, j in pairs:
+                rows[i], rows[j] = min(rows[i], rows[j]), max(rows[i], rows[j])
+            assert [rows[r] for r in order] == sorted(rows)
+
+
+def raw_of(n, n_pixels, dtype, *, seed=4):
+    rng = np.random.default_rng(seed)
+    minus = rng.integers(9_000, 12_000, (n, n_pixels))
+    plus = minus + rng.integers(2_000, 4_000, (n, n_pixels))
+    plus[rng.random(plus.shape) < 0.01] = 60_000
+    if np.dtype(dtype).kind == "f":
+        plus = np.where(rng.random(plus.shape) < 0.01, np.nan, plus)
+    return plus.astype(dtype), minus.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f4"])
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("n_pixels", [1, 8, 1000])
+def test_final_frames_are_their_twin(dtype, single, n_pixels):
+    rng = np.random.default_rng(9)
+    plus, minus = raw_of(7, n_pixels, dtype)
+    if single:
+        minus = None
+
+    def spread(centre, sigma):
+        return rng.normal(centre, sigma, n_pixels).astype(np.float32)
+
+    scale = np.where(rng.random(n_pixels) < 0.05, np.nan, spread(1, 0.05)).astype(np.float32)
+    common = {
+        "saturation_dn": 52_200.0,
+        "scale": scale,
+        "offset": spread(-300, 10),
+        "pad": np.where(rng.random(n_pixels) < 0.1, np.nan, 0).astype(np.float32),
+    }
+    twins = kernels_frames, kernels_numpy
+    formed = [np.empty(plus.shape, np.float32) for _ in twins]
+    levels = [t.form_and_level(plus, minus, out=o, **common) for t, o in zip(twins, formed, strict=True)]
+    np.testing.assert_allclose(formed[0], formed[1], rtol=1e-6, atol=2e-3)
+    np.testing.assert_allclose(levels[0], levels[1], rtol=1e-6, atol=2e-3)
+    level = levels[1].copy()
+    level[3] = np.nan
+    noise = NoiseTerms(spread(1, 0.1) ** 2, 1 - 2 / 46, spread(900, 10), spread(0.12, 0.01), spread(1e-3, 1e-4) ** 2)
+    rest = {
+        "sky": spread(0, 5),
+        "level": level,
+        "noise": noise,
+        "flags": rng.choice([0, 8, 32], n_pixels).astype(np.uint8),
+        "saturated": 2,
+        "no_data": 1,
+    }
+
+    def room():
+        return np.empty(plus.shape, np.float32), np.empty(plus.shape, np.float32), np.empty(plus.shape, np.uint8)
+
+    found, twin = (t.finish_frames(plus, minus, **common, **rest, out=room()) for t in twins)
+    np.testing.assert_allclose(found.value, twin.value, rtol=1e-6, atol=4e-3)
+    np.testing.assert_allclose(found.error, twin.error, rtol=1e-5)
+    np.testing.assert_array_equal(found.mask, twin.mask)
+    np.testing.assert_allclose(found.shift, twin.shift, atol=4e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(0, 300), seed=st.integers(0, 100))
+def test_words_are_swapped_and_summed_as_they_stand_in_a_file(n, seed):
+    words = np.random.default_rng(seed).integers(0, 2**32, n, dtype=np.uint32)
+    words[: n // 3] = 0xFFFFFFFF
+    out = [np.empty(n, np.uint32) for _ in range(2)]
+    sums = [t.swap_and_sum(words, o) for t, o in zip((kernels_frames, kernels_numpy), out, strict=True)]
+    np.testing.assert_array_equal(out[0], out[1])
+    assert sums[0] == sums[1] == kernels_frames.sum_big_endian(out[0]) == kernels_numpy.sum_big_endian(out[0])
