@@ -87,7 +87,8 @@ def pixels_html(found: tuple[Found, ...], href: Callable[[int, int], str]) -> Sa
     total = sum(sum(f.counts.values()) for f in found)
     more = f"{total - MOST_ROWS} more are in the table darks" if total > MOST_ROWS else ""
     return Safe(
-        '<section class="card">{}<ul class="found">{}</ul><div class="scroll"><table><thead><tr><th>what</th>'
+        '<section class="card">{}<ul class="found">{}</ul><div class="scroll tall" tabindex="0" role="group" '
+        'aria-label="pixels that changed" data-scroll="pixels"><table><thead><tr><th>what</th>'
         '<th class="n">x</th><th class="n">y</th><th class="n">size</th><th class="n">σ</th><th>product</th></tr>'
         "</thead>"
         '<tbody>{}</tbody></table></div><p class="muted small">{}</p></section>'
@@ -109,5 +110,6 @@ def _chance(expected: float) -> str:
 
 EVENTS_CSS = """
 .found { margin: 6px 0; padding-left: 18px; font-size: 13px; }
+.scroll.tall { max-height: 360px; overflow: auto; }
 .heads th { color: var(--ink); padding-top: 10px; }
 """
