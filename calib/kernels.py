@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,11 @@ __all__ = [
 ]
 
 TILE = 256
+
+# The slope works in double precision and on more rows.
+SLOPE_TILE = 256
+
+THREADS = min(2, os.cpu_count() or 1)
 
 
 def _can_cache() -> bool:
@@ -74,6 +81,18 @@ class SlopeFit(NamedTuple):
     curvature_error: F4
 
 
+def _on_all_cores(work: Callable[[int, int], None], n_pixels: int) -> None:
+    """Call ``work(first, last)`` for stretches of pixels, side by side where there are many."""
+    n = THREADS if n_pixels > 1 << 13 else 1
+    # Whole tiles to each, so that the tiles are the same however many cores there are.
+    edges = [min(-(-k * n_pixels // (n * TILE)) * TILE, n_pixels) for k in range(n + 1)]
+    if n == 1:
+        work(0, n_pixels)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
+
+
 @functools.cache
 def sorting_network(n: int) -> NDArray[np.int32]:
     """Return the compare-exchange pairs of an odd–even merge sort of n values, ``(n_pairs, 2)``.
@@ -104,6 +123,18 @@ def sorting_network(n: int) -> NDArray[np.int32]:
     # Values beyond n are thought of as +inf: pairs that reach there never exchange.
     kept = [p for p in pairs if p[1] < n]
     return np.array(kept, dtype=np.int32).reshape(-1, 2)
+
+
+@functools.cache
+def selecting_network(n: int) -> NDArray[np.int32]:
+    """Return the pairs of `sorting_network` that the median of n values needs, ``(n_pairs, 2)``."""
+    wanted = {n // 2, (n - 1) // 2}
+    kept = []
+    for i, j in sorting_network(n)[::-1].tolist():
+        if i in wanted or j in wanted:
+            kept.append((i, j))
+            wanted |= {i, j}
+    return np.array(kept[::-1], np.int32).reshape(-1, 2)
 
 
 @functools.cache
@@ -379,51 +410,111 @@ def _sorted_mad(v, a, b, centre):  # type: ignore[no-untyped-def]
 
 
 @njit(**_options)
-def _clipped_mean(frames, levels, pairs, kappa, mean, scatter, count, clipped):  # type: ignore[no-untyped-def]
-    n, n_pixels = frames.shape
+def _clipped_pixel(tile, i, column, m, kappa):  # type: ignore[no-untyped-def]
+    """Clip one sorted pixel: between rounds only the ends of the window move inward."""
+    for k in range(m):
+        column[k] = tile[k, i]
+    a = 0
+    b = m
+    while True:
+        centre = _sorted_median(column, a, b)
+        reach = np.float32(kappa * 1.4826022185056018) * _sorted_mad(column, a, b, centre)
+        a_next = a
+        b_next = b
+        while centre - column[a_next] > reach:
+            a_next += 1
+        while column[b_next - 1] - centre > reach:
+            b_next -= 1
+        if a_next == a and b_next == b:
+            break
+        a = a_next
+        b = b_next
+    kept = b - a
+    total = 0.0
+    for k in range(a, b):
+        total += column[k] - centre
+    mu = total / kept
+    ss = 0.0
+    for k in range(a, b):
+        d = column[k] - centre - mu
+        ss += d * d
+    return centre + mu, np.sqrt(ss / (kept - 1)) if kept > 1 else np.nan, kept
+
+
+@njit(**_options)
+def _lies_within(low, quarter, centre, three_quarters, high, factor, within):  # type: ignore[no-untyped-def]
+    # Half of the samples lie between the quartiles, so the MAD is no less than the distance of the nearer one.
+    for i in range(within.size):
+        reach = factor * min(centre[i] - quarter[i], three_quarters[i] - centre[i])
+        within[i] = (centre[i] - low[i] <= reach) & (high[i] - centre[i] <= reach)
+
+
+@njit(**_options)
+def _middle_row(u, v, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        out[i] = np.float32(0.5) * (u[i] + v[i])
+
+
+@njit(**_options)
+def _add_deviation(row, centre, total):  # type: ignore[no-untyped-def]
+    for i in range(total.size):
+        total[i] += row[i] - centre[i]
+
+
+@njit(**_options)
+def _add_square(row, centre, mu, ss):  # type: ignore[no-untyped-def]
+    for i in range(ss.size):
+        d = row[i] - centre[i] - mu[i]
+        ss[i] += d * d
+
+
+@njit(**_options)
+def _clipped_mean(  # type: ignore[no-untyped-def]
+    frames, levels, pairs, kappa, first, last, mean, scatter, count, clipped
+):
+    n = frames.shape[0]
     tile = np.empty((n, TILE), np.float32)
     column = np.empty(n, np.float32)
-    for start in range(0, n_pixels, TILE):
-        width = min(TILE, n_pixels - start)
+    centre = np.empty(TILE, np.float32)
+    mu = np.empty(TILE)
+    ss = np.empty(TILE)
+    within = np.empty(TILE, np.bool_)
+    quarter = n // 4
+    factor = np.float32(kappa * 1.4826022185056018)
+    tile[:] = 0
+    for start in range(first, last, TILE):
+        width = min(TILE, last - start)
         c = count[start : start + width]
         _load_sorted(frames, levels, pairs, start, tile, c)
+        # Of nearly all pixels nothing is to be clipped: these are told apart, and summed, a row at a time.
+        if n % 2:
+            centre[:] = tile[n // 2]
+        else:
+            _middle_row(tile[n // 2 - 1], tile[n // 2], centre)
+        _lies_within(tile[0], tile[quarter], centre, tile[quarter + n // 2], tile[n - 1], factor, within)
+        mu[:] = 0
+        ss[:] = 0
+        for k in range(n):
+            _add_deviation(tile[k], centre, mu)
+        for i in range(TILE):
+            mu[i] /= n
+        for k in range(n):
+            _add_square(tile[k], centre, mu, ss)
         for i in range(width):
             m = c[i]
+            j = start + i
             if m == 0:
-                mean[start + i] = np.nan
-                scatter[start + i] = np.nan
-                clipped[start + i] = 0
-                continue
-            for k in range(m):
-                column[k] = tile[k, i]
-            a = 0
-            b = m
-            while True:
-                centre = _sorted_median(column, a, b)
-                reach = np.float32(kappa * 1.4826022185056018) * _sorted_mad(column, a, b, centre)
-                a_next = a
-                b_next = b
-                while centre - column[a_next] > reach:
-                    a_next += 1
-                while column[b_next - 1] - centre > reach:
-                    b_next -= 1
-                if a_next == a and b_next == b:
-                    break
-                a = a_next
-                b = b_next
-            kept = b - a
-            total = 0.0
-            for k in range(a, b):
-                total += column[k] - centre
-            mu = total / kept
-            ss = 0.0
-            for k in range(a, b):
-                d = column[k] - centre - mu
-                ss += d * d
-            mean[start + i] = centre + mu
-            scatter[start + i] = np.sqrt(ss / (kept - 1)) if kept > 1 else np.nan
-            count[start + i] = kept
-            clipped[start + i] = m - kept
+                mean[j] = np.nan
+                scatter[j] = np.nan
+                clipped[j] = 0
+            elif m == n and n > 1 and within[i]:
+                mean[j] = centre[i] + mu[i]
+                scatter[j] = np.sqrt(ss[i] / (n - 1))
+                clipped[j] = 0
+            else:
+                mean[j], scatter[j], kept = _clipped_pixel(tile, i, column, m, kappa)
+                count[j] = kept
+                clipped[j] = m - kept
 
 
 def clipped_mean(frames: F4, kappa: float) -> ClippedMean:
@@ -452,7 +543,8 @@ def clipped_mean(frames: F4, kappa: float) -> ClippedMean:
         np.empty(n_pixels, np.int32),
     )
     levels = np.zeros(len(frames), np.float32)
-    _clipped_mean(frames, levels, sorting_network(len(frames)), float(kappa), *out)
+    pairs = sorting_network(len(frames))
+    _on_all_cores(lambda first, last: _clipped_mean(frames, levels, pairs, float(kappa), first, last, *out), n_pixels)
     return out
 
 
@@ -492,128 +584,340 @@ def _weighted_line(x, y, w, keep, m):  # type: ignore[no-untyped-def]
 
 
 @njit(**_options)
-def _robust_slope(  # type: ignore[no-untyped-def]
-    frames,
-    levels,
-    order,
-    read_variance,
-    gain,
-    kappa,
-    iterations,
-    intercept,
-    slope,
-    intercept_error,
-    slope_error,
-    chi2,
-    count,
-    curvature,
-    curvature_error,
-    rejected,
+def _slope_pixel(  # type: ignore[no-untyped-def]
+    frames, levels, order, read_variance, per_gain, kappa, iterations, i, room, fit, rejected
 ):
-    n, n_pixels = frames.shape
-    x = np.empty(n)
-    y = np.empty(n)
-    w = np.empty(n)
-    scratch = np.empty(n)
-    source = np.empty(n, np.int64)
-    keep = np.empty(n, np.bool_)
-    for i in range(n_pixels):
-        m = 0
-        for j in range(n):
-            k = order[j]
-            v = frames[k, i]
-            if abs(v) < np.inf:
-                x[m] = levels[k]
-                y[m] = v
-                source[m] = k
-                m += 1
-        if m < 4 or not x[m - 1] > x[0]:
-            intercept[i] = np.nan
-            slope[i] = np.nan
-            intercept_error[i] = np.nan
-            slope_error[i] = np.nan
-            chi2[i] = np.nan
-            count[i] = m
-            curvature[i] = np.nan
-            curvature_error[i] = np.nan
-            continue
-        # Tukey's resistant line through the medians of the outer thirds: outliers cannot drag it along.
-        third = m // 3 if m >= 9 else m // 2
-        x_low = 0.5 * (x[(third - 1) // 2] + x[third // 2])
-        x_high = 0.5 * (x[m - third + (third - 1) // 2] + x[m - third + third // 2])
-        b = 1.0
-        # Twice, of the residuals: ranks within a third must tell outliers, not the illumination.
-        for _ in range(2 if x_high > x_low else 0):
-            for k in range(third):
-                scratch[k] = y[k] - b * x[k]
-            r_low = _small_median(scratch, third)
-            for k in range(third):
-                scratch[k] = y[m - third + k] - b * x[m - third + k]
-            r_high = _small_median(scratch, third)
-            b += (r_high - r_low) / (x_high - x_low)
-        for k in range(m):
+    """Fit one pixel step by step: the way of those that lack samples or do not settle at once."""
+    intercept, slope, intercept_error, slope_error, chi2, count, curvature, curvature_error = fit
+    x, y, w, scratch, source, keep = room
+    n = order.size
+    m = 0
+    for j in range(n):
+        k = order[j]
+        v = frames[k, i]
+        if abs(v) < np.inf:
+            x[m] = levels[k]
+            y[m] = v
+            source[m] = k
+            m += 1
+    if m < 4 or not x[m - 1] > x[0]:
+        intercept[i] = np.nan
+        slope[i] = np.nan
+        intercept_error[i] = np.nan
+        slope_error[i] = np.nan
+        chi2[i] = np.nan
+        count[i] = m
+        curvature[i] = np.nan
+        curvature_error[i] = np.nan
+        return
+    # Tukey's resistant line through the medians of the outer thirds: outliers cannot drag it along.
+    third = m // 3 if m >= 9 else m // 2
+    x_low = 0.5 * (x[(third - 1) // 2] + x[third // 2])
+    x_high = 0.5 * (x[m - third + (third - 1) // 2] + x[m - third + third // 2])
+    b = 1.0
+    # Twice, of the residuals: ranks within a third must tell outliers, not the illumination.
+    for _ in range(2 if x_high > x_low else 0):
+        for k in range(third):
             scratch[k] = y[k] - b * x[k]
-        a = _small_median(scratch, m)
-        rv = read_variance[i]
-        near = 0
+        r_low = _small_median(scratch, third)
+        for k in range(third):
+            scratch[k] = y[m - third + k] - b * x[m - third + k]
+        r_high = _small_median(scratch, third)
+        b += (r_high - r_low) / (x_high - x_low)
+    for k in range(m):
+        scratch[k] = y[k] - b * x[k]
+    a = _small_median(scratch, m)
+    rv = read_variance[i]
+    near = 0
+    for k in range(m):
+        w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) * per_gain)
+        r = (y[k] - a - b * x[k]) ** 2 * w[k]
+        scratch[k] = np.sqrt(r)
+        near += 1 if r < 6.25 else 0
+    # Where the light itself was unsteady the model noise is too small; widen the limit, or all would go.
+    scale = 1.0 if near >= 0.75 * m else max(1.0, 1.4826 * _small_median(scratch, m))
+    for k in range(m):
+        keep[k] = True
+    kept = m
+    sw = 1.0
+    x0 = 0.0
+    sxx = 1.0
+    for _ in range(iterations):
+        limit = (kappa * scale) ** 2
+        changed = False
+        kept = 0
         for k in range(m):
-            w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) / gain)
-            r = (y[k] - a - b * x[k]) ** 2 * w[k]
-            scratch[k] = np.sqrt(r)
-            near += 1 if r < 6.25 else 0
-        # Where the light itself was unsteady the model noise is too small; widen the limit, or all would go.
-        scale = 1.0 if near >= 0.75 * m else max(1.0, 1.4826 * _small_median(scratch, m))
-        for k in range(m):
-            keep[k] = True
-        kept = m
-        sw = 1.0
-        x0 = 0.0
-        sxx = 1.0
-        for _ in range(iterations):
-            limit = (kappa * scale) ** 2
-            changed = False
-            kept = 0
+            ok = (y[k] - a - b * x[k]) ** 2 * w[k] <= limit
+            changed = changed or (ok != keep[k])
+            keep[k] = ok
+            kept += 1 if ok else 0
+        if kept < 4:
             for k in range(m):
-                ok = (y[k] - a - b * x[k]) ** 2 * w[k] <= limit
-                changed = changed or (ok != keep[k])
-                keep[k] = ok
-                kept += 1 if ok else 0
-            if kept < 4:
-                for k in range(m):
-                    keep[k] = True
-                kept = m
-            a, b, sw, x0, sxx = _weighted_line(x, y, w, keep, m)
-            for k in range(m):
-                w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) / gain)
-            if not changed and _ > 0:
-                break
+                keep[k] = True
+            kept = m
         a, b, sw, x0, sxx = _weighted_line(x, y, w, keep, m)
-        total = 0.0
-        # Quadratic term, orthogonal to constant and line under the same weights.
-        s3 = 0.0
         for k in range(m):
-            if keep[k]:
-                d = x[k] - x0
-                s3 += w[k] * d * d * d
-                total += w[k] * (y[k] - a - b * x[k]) ** 2
-            else:
-                rejected[source[k], i] = True
-        qq = 0.0
-        qy = 0.0
-        for k in range(m):
-            if keep[k]:
-                d = x[k] - x0
-                q = d * d - sxx / sw - (s3 / sxx) * d
-                qq += w[k] * q * q
-                qy += w[k] * q * (y[k] - a - b * x[k])
-        intercept[i] = a
-        slope[i] = b
-        slope_error[i] = np.sqrt(1.0 / sxx)
-        intercept_error[i] = np.sqrt(1.0 / sw + x0 * x0 / sxx)
-        chi2[i] = total / (kept - 2) if kept > 2 else np.nan
-        count[i] = kept
-        curvature[i] = qy / qq if qq > 0 else np.nan
-        curvature_error[i] = np.sqrt(1.0 / qq) if qq > 0 else np.nan
+            w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) * per_gain)
+        if not changed and _ > 0:
+            break
+    a, b, sw, x0, sxx = _weighted_line(x, y, w, keep, m)
+    total = 0.0
+    # Quadratic term, orthogonal to constant and line under the same weights.
+    s3 = 0.0
+    for k in range(m):
+        if keep[k]:
+            d = x[k] - x0
+            s3 += w[k] * d * d * d
+            total += w[k] * (y[k] - a - b * x[k]) ** 2
+        else:
+            rejected[source[k], i] = True
+    qq = 0.0
+    qy = 0.0
+    for k in range(m):
+        if keep[k]:
+            d = x[k] - x0
+            q = d * d - sxx / sw - (s3 / sxx) * d
+            qq += w[k] * q * q
+            qy += w[k] * q * (y[k] - a - b * x[k])
+    intercept[i] = a
+    slope[i] = b
+    slope_error[i] = np.sqrt(1.0 / sxx)
+    intercept_error[i] = np.sqrt(1.0 / sw + x0 * x0 / sxx)
+    chi2[i] = total / (kept - 2) if kept > 2 else np.nan
+    count[i] = kept
+    curvature[i] = qy / qq if qq > 0 else np.nan
+    curvature_error[i] = np.sqrt(1.0 / qq) if qq > 0 else np.nan
+
+
+@njit(**_options)
+def _residuals(y, x, b, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        out[i] = y[i] - b[i] * x
+
+
+@njit(**_options)
+def _half_sum(u, v, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        out[i] = 0.5 * (u[i] + v[i])
+
+
+@njit(**_options)
+def _tile_medians(rows, pairs, out):  # type: ignore[no-untyped-def]
+    n = rows.shape[0]
+    for p in range(pairs.shape[0]):
+        _exchange(rows[pairs[p, 0]], rows[pairs[p, 1]])
+    if n % 2:
+        out[:] = rows[n // 2]
+    else:
+        _half_sum(rows[n // 2 - 1], rows[n // 2], out)
+
+
+@njit(**_options)
+def _tilt(b, low, high, run):  # type: ignore[no-untyped-def]
+    for i in range(b.size):
+        b[i] += (high[i] - low[i]) / run
+
+
+@njit(**_options)
+def _weigh(y, x, a, b, variance, per_gain, limit, w, keep, near):  # type: ignore[no-untyped-def]
+    for i in range(y.size):
+        model = a[i] + b[i] * x
+        weight = 1.0 / (variance[i] + max(model, 0.0) * per_gain)
+        d = y[i] - a[i] - b[i] * x
+        r = d * d * weight
+        w[i] = weight
+        near[i] += 1 if r < 6.25 else 0
+        keep[i] = 1.0 if r <= limit else 0.0
+
+
+@njit(**_options)
+def _weigh_again(y, x, a, b, variance, per_gain, limit, w, keep, changed):  # type: ignore[no-untyped-def]
+    for i in range(y.size):
+        d = y[i] - a[i] - b[i] * x
+        ok = 1.0 if d * d * w[i] <= limit else 0.0
+        changed[i] += abs(ok - keep[i])
+        keep[i] = ok
+
+
+@njit(**_options)
+def _reweigh(x, a, b, variance, per_gain, w):  # type: ignore[no-untyped-def]
+    for i in range(w.size):
+        w[i] = 1.0 / (variance[i] + max(a[i] + b[i] * x, 0.0) * per_gain)
+
+
+@njit(**_options)
+def _sums(y, x, w, keep, sw, sx, sy):  # type: ignore[no-untyped-def]
+    for i in range(y.size):
+        v = w[i] * keep[i]
+        sw[i] += v
+        sx[i] += v * x
+        sy[i] += v * y[i]
+
+
+@njit(**_options)
+def _moments(y, x, w, keep, x0, y0, sxx, sxy):  # type: ignore[no-untyped-def]
+    for i in range(y.size):
+        d = x - x0[i]
+        v = w[i] * keep[i] * d
+        sxx[i] += v * d
+        sxy[i] += v * (y[i] - y0[i])
+
+
+@njit(**_options)
+def _centre(sw, sx, sy):  # type: ignore[no-untyped-def]
+    for i in range(sw.size):
+        sx[i] /= sw[i]
+        sy[i] /= sw[i]
+
+
+@njit(**_options)
+def _line_of(x0, y0, sxx, sxy, a, b):  # type: ignore[no-untyped-def]
+    for i in range(a.size):
+        b[i] = sxy[i] / sxx[i]
+        a[i] = y0[i] - b[i] * x0[i]
+
+
+@njit(**_options)
+def _tile_line(x, y, w, keep, a, b, sums):  # type: ignore[no-untyped-def]
+    sw, x0, y0, sxx, sxy = sums[0], sums[1], sums[2], sums[3], sums[4]
+    sums[:] = 0
+    for k in range(x.size):
+        _sums(y[k], x[k], w[k], keep[k], sw, x0, y0)
+    _centre(sw, x0, y0)
+    for k in range(x.size):
+        _moments(y[k], x[k], w[k], keep[k], x0, y0, sxx, sxy)
+    _line_of(x0, y0, sxx, sxy, a, b)
+
+
+@njit(**_options)
+def _third_moment(y, x, w, keep, a, b, x0, s3, total):  # type: ignore[no-untyped-def]
+    for i in range(y.size):
+        d = x - x0[i]
+        r = y[i] - a[i] - b[i] * x
+        v = w[i] * keep[i]
+        s3[i] += v * d * d * d
+        total[i] += v * (r * r)
+
+
+@njit(**_options)
+def _sum_row(row, total):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        total[i] += row[i]
+
+
+@njit(**_options)
+def _bend(y, x, w, keep, a, b, x0, flat, skew, qq, qy):  # type: ignore[no-untyped-def]
+    for i in range(y.size):
+        d = x - x0[i]
+        q = d * d - flat[i] - skew[i] * d
+        v = w[i] * keep[i] * q
+        qq[i] += v * q
+        qy[i] += v * (y[i] - a[i] - b[i] * x)
+
+
+@njit(**_options)
+def _count_missing(source, y, missing):  # type: ignore[no-untyped-def]
+    for i in range(source.size):
+        v = source[i]
+        y[i] = v
+        missing[i] += 0 if abs(v) < np.inf else 1
+
+
+@njit(**_options)
+def _mark(keep, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        out[i] = keep[i] == 0.0
+
+
+@njit(**_options)
+def _start_line(x, y, third, pairs_third, pairs_all, scratch, a, b, low, high):  # type: ignore[no-untyped-def]
+    """Write Tukey's resistant line of complete pixels; see `_slope_pixel`."""
+    n = x.size
+    x_low = 0.5 * (x[(third - 1) // 2] + x[third // 2])
+    x_high = 0.5 * (x[n - third + (third - 1) // 2] + x[n - third + third // 2])
+    b[:] = 1.0
+    for _ in range(2 if x_high > x_low else 0):
+        for k in range(third):
+            _residuals(y[k], x[k], b, scratch[k])
+        _tile_medians(scratch[:third], pairs_third, low)
+        for k in range(third):
+            _residuals(y[n - third + k], x[n - third + k], b, scratch[k])
+        _tile_medians(scratch[:third], pairs_third, high)
+        _tilt(b, low, high, x_high - x_low)
+    for k in range(n):
+        _residuals(y[k], x[k], b, scratch[k])
+    _tile_medians(scratch, pairs_all, a)
+
+
+@njit(**_options)
+def _robust_slope(  # type: ignore[no-untyped-def]
+    frames, levels, order, pairs_third, pairs_all, read_variance, per_gain, kappa, iterations, first, last, fit,
+    rejected,
+):  # fmt: skip
+    intercept, slope, intercept_error, slope_error, chi2, count, curvature, curvature_error = fit
+    n = frames.shape[0]
+    room = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64), np.empty(n, np.bool_)
+    x = levels[order]
+    third = n // 3 if n >= 9 else n // 2
+    regular = n >= 4 and iterations >= 2 and x[n - 1] > x[0]
+    limit = kappa * kappa
+    rows = np.zeros((4, n, SLOPE_TILE))
+    part = np.empty((16, SLOPE_TILE))
+    for start in range(first, last, SLOPE_TILE):
+        stop = min(start + SLOPE_TILE, last)
+        if not regular:
+            for i in range(start, stop):
+                _slope_pixel(frames, levels, order, read_variance, per_gain, kappa, iterations, i, room, fit, rejected)
+            continue
+        width = stop - start
+        # Whole rows even of a last tile that is not full: views of a part would be strided, and not vectorise.
+        y, w, keep, scratch = rows[0], rows[1], rows[2], rows[3]
+        part[:] = 0
+        a, b, missing, near, changed, variance = part[0], part[1], part[2], part[3], part[4], part[5]
+        variance[:] = 1
+        variance[:width] = read_variance[start:stop]
+        for k in range(n):
+            _count_missing(frames[order[k], start:stop], y[k], missing)
+        _start_line(x, y, third, pairs_third, pairs_all, scratch, a, b, part[6], part[7])
+        for k in range(n):
+            _weigh(y[k], x[k], a, b, variance, per_gain, limit, w[k], keep[k], near)
+        _tile_line(x, y, w, keep, a, b, part[8:13])
+        for k in range(n):
+            _reweigh(x[k], a, b, variance, per_gain, w[k])
+            _weigh_again(y[k], x[k], a, b, variance, per_gain, limit, w[k], keep[k], changed)
+        _tile_line(x, y, w, keep, a, b, part[8:13])
+        for k in range(n):
+            _reweigh(x[k], a, b, variance, per_gain, w[k])
+        _tile_line(x, y, w, keep, a, b, part[8:13])
+        sw, x0, sxx = part[8], part[9], part[11]
+        s3, total, qq, qy, kept, flat, skew = part[13], part[14], part[15], part[6], part[7], part[10], part[12]
+        qy[:] = 0
+        kept[:] = 0
+        for k in range(n):
+            _third_moment(y[k], x[k], w[k], keep[k], a, b, x0, s3, total)
+            _sum_row(keep[k], kept)
+        for i in range(SLOPE_TILE):
+            flat[i] = sxx[i] / sw[i]
+            skew[i] = s3[i] / sxx[i]
+        for k in range(n):
+            _bend(y[k], x[k], w[k], keep[k], a, b, x0, flat, skew, qq, qy)
+            _mark(keep[k], rejected[order[k], start:stop])
+        for i in range(width):
+            j = start + i
+            # Left to be done one by one: samples missing, light unsteady, too few kept, or a kept set that still moves.
+            if missing[i] > 0 or near[i] < 0.75 * n or kept[i] < 4 or changed[i] > 0:
+                for k in range(n):
+                    rejected[k, j] = False
+                _slope_pixel(frames, levels, order, read_variance, per_gain, kappa, iterations, j, room, fit, rejected)
+                continue
+            intercept[j] = a[i]
+            slope[j] = b[i]
+            slope_error[j] = np.sqrt(1.0 / sxx[i])
+            intercept_error[j] = np.sqrt(1.0 / sw[i] + x0[i] * x0[i] / sxx[i])
+            chi2[j] = total[i] / (kept[i] - 2)
+            count[j] = int(kept[i])
+            curvature[j] = qy[i] / qq[i] if qq[i] > 0 else np.nan
+            curvature_error[j] = np.sqrt(1.0 / qq[i]) if qq[i] > 0 else np.nan
 
 
 def robust_slope(
@@ -659,17 +963,19 @@ def robust_slope(
     rejected = np.zeros(frames.shape, np.bool_)
     fit = SlopeFit(a, b, a_error, b_error, chi2, np.empty(n_pixels, np.int32), curve, curve_error)
     order = np.argsort(levels, kind="stable")
-    _robust_slope(
+    n = len(frames)
+    common = (
         frames,
         np.asarray(levels, np.float64),
         order,
+        selecting_network(n // 3 if n >= 9 else n // 2),
+        selecting_network(n),
         read_variance,
-        float(gain),
+        1.0 / gain,
         float(kappa),
         int(iterations),
-        *fit,
-        rejected,
     )
+    _on_all_cores(lambda first, last: _robust_slope(*common, first, last, tuple(fit), rejected), n_pixels)
     return fit, rejected
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "finish_frames",
     "form_and_level",
     "frame_medians",
+    "native_16_bit",
     "sum_big_endian",
     "swap_and_sum",
 ]
@@ -466,6 +467,20 @@ def swap_and_sum(values: F4, out: NDArray[np.uint32]) -> int:
         Receives the same words in big-endian order.
     """
     return int(_swap4(values.view(np.uint32), out))
+
+
+@njit(**_options)
+def _swap2(words, flip, out):  # type: ignore[no-untyped-def]
+    for i in range(words.size):
+        w = words[i]
+        out[i] = ((w << np.uint16(8)) | (w >> np.uint16(8))) ^ flip
+
+
+def native_16_bit(stored: NDArray[np.generic], flip: int) -> NDArray[np.uint16]:
+    """Return big-endian 16-bit words in native order, the bits of ``flip`` turned; same shape as ``stored``."""
+    out = np.empty(stored.shape, np.uint16)
+    _swap2(stored.reshape(-1).view(np.uint16), np.uint16(flip), out.reshape(-1))
+    return out
 
 
 @njit(**_options)

@@ -21,6 +21,7 @@ __all__ = [
     "form_and_level",
     "form_read",
     "frame_medians",
+    "native_16_bit",
     "robust_slope",
     "sum_big_endian",
     "swap_and_sum",
@@ -256,6 +257,11 @@ def swap_and_sum(values: F4, out: NDArray[np.uint32]) -> int:
     words = values.view(np.uint32)
     out[:] = words.byteswap()
     return sum(int(w) for w in words)
+
+
+def native_16_bit(stored: NDArray[Any], flip: int) -> NDArray[np.uint16]:
+    """Big-endian words in native order; see `calib.kernels_frames.native_16_bit`."""
+    return stored.view(">u2").astype(np.uint16) ^ np.uint16(flip)
 
 
 def sum_big_endian(words: NDArray[np.uint32]) -> int:

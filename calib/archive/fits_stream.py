@@ -17,6 +17,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import DTypeLike, NDArray
 
+from calib.kernels_frames import swap_and_sum
 from calib.raw.sums import ones_complement_sum
 
 __all__ = ["ImageStream"]
@@ -25,10 +26,11 @@ BLOCK = 2880
 _BITPIX = {"f4": -32, "f8": -64, "u1": 8, "i2": 16, "i4": 32}
 
 
-def _summed(data: bytes | memoryview, start: int) -> int:
-    """Return the FITS checksum of some bytes added to the sum so far."""
-    total = ones_complement_sum(memoryview(data)) + start
-    return (total & 0xFFFFFFFF) + (total >> 32)
+def _folded(total: int) -> int:
+    """Return a sum of 32-bit words in ones' complement."""
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
 
 
 def encode_checksum(value: int) -> str:
@@ -79,6 +81,7 @@ class ImageStream:
         self._plans: dict[str, tuple[fits.Header, np.dtype[np.generic], int, int]] = {}
         self._written = dict.fromkeys(extensions, 0)
         self._sums = dict.fromkeys(extensions, 0)
+        self._buffer = np.empty(0, np.uint32)
         position = self._file.tell()
         for name, (cards, dtype, shape) in extensions.items():
             header, plain = _image_header(name, cards, dtype, shape), np.dtype(dtype).newbyteorder(">")
@@ -91,18 +94,30 @@ class ImageStream:
     def write(self, name: str, values: NDArray[np.generic]) -> None:
         """Append values to an extension, converted to its type."""
         _, dtype, start, size = self._plans[name]
-        data = np.ascontiguousarray(values, dtype=dtype)
-        if self._written[name] + data.nbytes > size:
+        if self._written[name] + values.size * dtype.itemsize > size:
             raise ValueError(f"{name} takes {size} bytes, not more")
-        view = data.data.cast("B")
-        # Where a piece does not begin with a word, zeros stand for what came before: they add nothing to the sum.
-        begun = self._written[name] % 4
-        self._sums[name] = _summed(bytes(begun) + bytes(view) if begun else view, self._sums[name])
+        plain = np.ascontiguousarray(values, dtype=dtype.newbyteorder("="))
+        if dtype.itemsize == 4:
+            view, added = self._swapped(plain)
+        else:
+            view = np.ascontiguousarray(plain, dtype=dtype).data.cast("B")
+            # Where a piece does not begin with a word, zeros stand for what came before: they add nothing to the sum.
+            begun = self._written[name] % 4
+            added = ones_complement_sum(memoryview(bytes(begun) + bytes(view)) if begun else view)
+        self._sums[name] = _folded(self._sums[name] + added)
         offset = start + self._written[name]
+        self._written[name] += len(view)
         while view:
             done = os.pwrite(self._file.fileno(), view, offset)
             view, offset = view[done:], offset + done
-        self._written[name] += data.nbytes
+
+    def _swapped(self, plain: NDArray[np.generic]) -> tuple[memoryview, int]:
+        """Return the big-endian bytes of 32-bit values, in a buffer that is used again, and the sum of the words."""
+        if self._buffer.size < plain.size:
+            self._buffer = np.empty(plain.size, np.uint32)
+        out = self._buffer[: plain.size]
+        total = swap_and_sum(plain.reshape(-1).view(np.uint32), out)
+        return out.data.cast("B"), total
 
     def finish(self, tables: list[fits.BinTableHDU]) -> None:
         """Write the headers with their checksums, append tables, close."""
@@ -111,7 +126,7 @@ class ImageStream:
                 raise ValueError(f"{name} has {self._written[name]} of {size} bytes")
             header["DATASUM"] = str(self._sums[name])
             header["CHECKSUM"] = "0" * 16
-            total = _summed(header.tostring().encode("ascii"), self._sums[name])
+            total = _folded(ones_complement_sum(memoryview(header.tostring().encode("ascii"))) + self._sums[name])
             header["CHECKSUM"] = encode_checksum(total)
             text = header.tostring().encode("ascii")
             os.pwrite(self._file.fileno(), text, start - len(text))

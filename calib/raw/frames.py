@@ -15,6 +15,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from calib.kernels_frames import native_16_bit
 from calib.profile import CubeLayout, Profile
 from calib.raw.files import Refusal, decompressed, quoted, refusing, stored_bytes
 from calib.raw.hdus import Hdu, card, walk
@@ -172,6 +173,9 @@ def _scaling(hdu: Hdu, name: str, default: float) -> float:
 
 def _scaled(values: NDArray[Any], bitpix: int, scale: float, zero: float) -> NDArray[Any]:
     """Return values × scale + zero in native byte order; integers stay integers where FITS means them to."""
+    if bitpix == 16 and scale == 1 and zero in (0, _OFFSETS[16]):
+        turned = native_16_bit(values, 0 if zero == 0 else 1 << 15)
+        return turned.view(np.int16) if zero == 0 else turned
     native = values.astype(values.dtype.newbyteorder("="))
     if scale == 1 and zero == 0:
         return native

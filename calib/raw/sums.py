@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from calib.kernels_frames import sum_big_endian
 from calib.raw.files import Refusal
 from calib.raw.hdus import Hdu, card
 
@@ -13,11 +14,7 @@ __all__ = ["ones_complement_sum", "verify_sums"]
 def ones_complement_sum(content: memoryview) -> int:
     """Return the 32-bit ones' complement sum of big-endian words; a last word cut short is filled with 0."""
     whole = len(content) // 4 * 4
-    words = np.frombuffer(content[:whole], "<u4")
-    total = 0
-    # Chunks that stay in the cache; the swap of bytes is then nearly free.
-    for start in range(0, words.size, 1 << 15):
-        total += int(words[start : start + (1 << 15)].byteswap().sum(dtype=np.uint64))
+    total = sum_big_endian(np.frombuffer(content[:whole], "<u4"))
     if whole < len(content):
         total += int.from_bytes(bytes(content[whole:]).ljust(4, b"\0"), "big")
     while total >> 32:

@@ -123,3 +123,12 @@ def test_words_are_swapped_and_summed_as_they_stand_in_a_file(n, seed):
     sums = [t.swap_and_sum(words, o) for t, o in zip((kernels_frames, kernels_numpy), out, strict=True)]
     np.testing.assert_array_equal(out[0], out[1])
     assert sums[0] == sums[1] == kernels_frames.sum_big_endian(out[0]) == kernels_numpy.sum_big_endian(out[0])
+
+
+@pytest.mark.parametrize("flip", [0, 1 << 15])
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 5, 7)])
+def test_stored_words_come_in_native_order(flip, shape):
+    stored = np.random.default_rng(3).integers(-(2**15), 2**15, shape).astype(">i2")
+    found, twin = (t.native_16_bit(stored, flip) for t in (kernels_frames, kernels_numpy))
+    np.testing.assert_array_equal(found, twin)
+    np.testing.assert_array_equal(found, (stored.astype(int) + flip) % 2**16)
