@@ -33,7 +33,7 @@ from monitor.session import Session
 
 __all__ = ["build"]
 
-SPAN_NIGHTS = 60
+SPAN_NIGHTS, FEWEST_NIGHTS = 60, 10
 
 
 def build(session: Session) -> Review:
@@ -119,6 +119,8 @@ class Review:
     def _show_trends(self, snapshot: Snapshot, night: str) -> None:
         end = pd.Timestamp(night)
         first = max(end - pd.Timedelta(days=SPAN_NIGHTS), pd.Timestamp(snapshot.nights[0]))
+        # On an axis of a few nights every tick would be the same date.
+        first = min(first, end - pd.Timedelta(days=FEWEST_NIGHTS))
         self._range.update(
             start=(first - pd.Timedelta(hours=18)).timestamp() * 1000,
             end=(end + pd.Timedelta(hours=18)).timestamp() * 1000,

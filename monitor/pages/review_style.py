@@ -63,7 +63,7 @@ FOOT_CSS = """
 """
 
 MAPS_CSS = """
-.maps { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: 12px; margin-top: 8px; }
+.maps { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 190px)); gap: 12px; margin-top: 8px; }
 .map { color: var(--ink); font-size: 12px; text-decoration: none; min-width: 0; }
 .map img, .hole { width: 100%; aspect-ratio: 1; border-radius: 6px; display: block; image-rendering: pixelated;
   object-fit: contain; }
