@@ -300,8 +300,7 @@ class _Judge:
 
     def _fresh(self, t: int, known: Learned) -> tuple[list[float], list[int], list[str], list[int]]:
         """Look for a further step on a night soon after a change, against the nights since."""
-        since = max(self.changes[a.number].seen for a in self.active if not a.settled)
-        level = np.arange(max(since, t - WAIT), t)
+        level = np.arange(max(self._anchor(), t - WAIT), t)
         if len(level) < 2:
             return [float("-inf")], [0], ["step"], [1]
         left, variance = self._residuals(t, t + 1, known, self.rest[level].mean(axis=0))
@@ -347,13 +346,17 @@ class _Judge:
         self.active = going
         for a in going:
             change = self.changes[a.number]
-            if not a.settled and change.course == "step" and t - change.seen >= SETTLED:
+            if not a.settled and change.course == "step" and t - self._anchor() >= SETTLED:
                 self._settle(t, known)
                 break
 
+    def _anchor(self) -> int:
+        """Return the night since which the level is that of the changes that go on, and of no other."""
+        return max([self.changes[a.number].seen for a in self.active] + self.breaks[-1:])
+
     def _settle(self, t: int, known: Learned) -> None:
         """Take the level of the nights before this one for the new normal."""
-        since = max(self.changes[a.number].seen for a in self.active)
+        since = self._anchor()
         level = self.values[since:t].mean(axis=0) - known.mean
         self.rest[t:] = self.values[t:] - level
         self.rest_share[t:] = 1.0 / (t - since)
@@ -363,7 +366,9 @@ class _Judge:
             a.settled = True
 
     def _lift(self, t: int) -> None:
-        """Take back what was the new normal: the change is over."""
+        """Take back what was the new normal: the change is over, and others that go on are to be settled anew."""
+        for a in self.active:
+            a.settled = False
         self.rest[t:] = self.values[t:]
         self.rest_share[t:] = 0.0
         self.begin = t

@@ -158,6 +158,14 @@ def test_a_second_change_on_top_of_the_first_is_seen():
     assert [(c.pattern.where, c.seen) for c in found.changes] == [("Q4", 40), ("Q1", 60)]
 
 
+def test_of_two_changes_one_goes_and_the_other_stays():
+    values, errors, days = quiet_nights(100, 8)
+    first, second = np.zeros(GRID), np.zeros(GRID)
+    first[4:, 4:], second[:4, :4] = 0.5, -0.5
+    found = judge(with_step(with_step(values, 40, first, 75), 55, second), errors, days)
+    assert [(c.pattern.where, c.seen, c.last) for c in found.changes] == [("Q4", 40, 74), ("Q1", 55, 99)]
+
+
 def test_later_nights_do_not_change_what_was_said():
     values, errors, days = quiet_nights(60, 9)
     step = np.zeros(GRID)
