@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from calib.archive import schema
@@ -87,5 +87,5 @@ def pixel_nights(archive: Archive, profile: Profile) -> Iterator[PixelNight]:
 def expected_count(by_chance: float, before: list[int]) -> float:
     """Return how many events of a kind a night may have: by chance, or by the habit of the nights before."""
     # The median is the habit: one bad night does not excuse the next.
-    habit = float(np.median(before[-30:])) if before else 0.0
+    habit = float(median(before[-30:])) if before else 0.0
     return max(by_chance, habit, 0.05)
