@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from calib.profile import DriftLimits
 from calib.regions import nan_median, region_counts, region_medians, region_names
@@ -115,6 +114,8 @@ def forecast_nights(days: NDArray[np.float64], sizes: NDArray[np.float64], limit
     known = np.isfinite(sizes)
     if known.sum() < 4:
         return float("nan")
+    from scipy import stats  # takes longer to import than most runs need
+
     slope, intercept, *_ = stats.theilslopes(sizes[known], days[known])
     now = intercept + slope * days[known][-1]
     if abs(now) >= limit:

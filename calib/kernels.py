@@ -585,7 +585,7 @@ def _weighted_line(x, y, w, keep, m):  # type: ignore[no-untyped-def]
 
 @njit(**_options)
 def _slope_pixel(  # type: ignore[no-untyped-def]
-    frames, levels, order, read_variance, per_gain, kappa, iterations, i, room, fit, rejected
+    frames, levels, order, read_variance, gain, kappa, iterations, i, room, fit, rejected
 ):
     """Fit one pixel step by step: the way of those that lack samples or do not settle at once."""
     intercept, slope, intercept_error, slope_error, chi2, count, curvature, curvature_error = fit
@@ -630,7 +630,7 @@ def _slope_pixel(  # type: ignore[no-untyped-def]
     rv = read_variance[i]
     near = 0
     for k in range(m):
-        w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) * per_gain)
+        w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) / gain)
         r = (y[k] - a - b * x[k]) ** 2 * w[k]
         scratch[k] = np.sqrt(r)
         near += 1 if r < 6.25 else 0
@@ -657,7 +657,7 @@ def _slope_pixel(  # type: ignore[no-untyped-def]
             kept = m
         a, b, sw, x0, sxx = _weighted_line(x, y, w, keep, m)
         for k in range(m):
-            w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) * per_gain)
+            w[k] = 1.0 / (rv + max(a + b * x[k], 0.0) / gain)
         if not changed and _ > 0:
             break
     a, b, sw, x0, sxx = _weighted_line(x, y, w, keep, m)
@@ -719,10 +719,10 @@ def _tilt(b, low, high, run):  # type: ignore[no-untyped-def]
 
 
 @njit(**_options)
-def _weigh(y, x, a, b, variance, per_gain, limit, w, keep, near):  # type: ignore[no-untyped-def]
+def _weigh(y, x, a, b, variance, gain, limit, w, keep, near):  # type: ignore[no-untyped-def]
     for i in range(y.size):
         model = a[i] + b[i] * x
-        weight = 1.0 / (variance[i] + max(model, 0.0) * per_gain)
+        weight = 1.0 / (variance[i] + max(model, 0.0) / gain)
         d = y[i] - a[i] - b[i] * x
         r = d * d * weight
         w[i] = weight
@@ -731,7 +731,7 @@ def _weigh(y, x, a, b, variance, per_gain, limit, w, keep, near):  # type: ignor
 
 
 @njit(**_options)
-def _weigh_again(y, x, a, b, variance, per_gain, limit, w, keep, changed):  # type: ignore[no-untyped-def]
+def _weigh_again(y, x, a, b, variance, gain, limit, w, keep, changed):  # type: ignore[no-untyped-def]
     for i in range(y.size):
         d = y[i] - a[i] - b[i] * x
         ok = 1.0 if d * d * w[i] <= limit else 0.0
@@ -740,9 +740,9 @@ def _weigh_again(y, x, a, b, variance, per_gain, limit, w, keep, changed):  # ty
 
 
 @njit(**_options)
-def _reweigh(x, a, b, variance, per_gain, w):  # type: ignore[no-untyped-def]
+def _reweigh(x, a, b, variance, gain, w):  # type: ignore[no-untyped-def]
     for i in range(w.size):
-        w[i] = 1.0 / (variance[i] + max(a[i] + b[i] * x, 0.0) * per_gain)
+        w[i] = 1.0 / (variance[i] + max(a[i] + b[i] * x, 0.0) / gain)
 
 
 @njit(**_options)
@@ -851,7 +851,7 @@ def _start_line(x, y, third, pairs_third, pairs_all, scratch, a, b, low, high): 
 
 @njit(**_options)
 def _robust_slope(  # type: ignore[no-untyped-def]
-    frames, levels, order, pairs_third, pairs_all, read_variance, per_gain, kappa, iterations, first, last, fit,
+    frames, levels, order, pairs_third, pairs_all, read_variance, gain, kappa, iterations, first, last, fit,
     rejected,
 ):  # fmt: skip
     intercept, slope, intercept_error, slope_error, chi2, count, curvature, curvature_error = fit
@@ -867,7 +867,7 @@ def _robust_slope(  # type: ignore[no-untyped-def]
         stop = min(start + SLOPE_TILE, last)
         if not regular:
             for i in range(start, stop):
-                _slope_pixel(frames, levels, order, read_variance, per_gain, kappa, iterations, i, room, fit, rejected)
+                _slope_pixel(frames, levels, order, read_variance, gain, kappa, iterations, i, room, fit, rejected)
             continue
         width = stop - start
         # Whole rows even of a last tile that is not full: views of a part would be strided, and not vectorise.
@@ -880,14 +880,14 @@ def _robust_slope(  # type: ignore[no-untyped-def]
             _count_missing(frames[order[k], start:stop], y[k], missing)
         _start_line(x, y, third, pairs_third, pairs_all, scratch, a, b, part[6], part[7])
         for k in range(n):
-            _weigh(y[k], x[k], a, b, variance, per_gain, limit, w[k], keep[k], near)
+            _weigh(y[k], x[k], a, b, variance, gain, limit, w[k], keep[k], near)
         _tile_line(x, y, w, keep, a, b, part[8:13])
         for k in range(n):
-            _reweigh(x[k], a, b, variance, per_gain, w[k])
-            _weigh_again(y[k], x[k], a, b, variance, per_gain, limit, w[k], keep[k], changed)
+            _reweigh(x[k], a, b, variance, gain, w[k])
+            _weigh_again(y[k], x[k], a, b, variance, gain, limit, w[k], keep[k], changed)
         _tile_line(x, y, w, keep, a, b, part[8:13])
         for k in range(n):
-            _reweigh(x[k], a, b, variance, per_gain, w[k])
+            _reweigh(x[k], a, b, variance, gain, w[k])
         _tile_line(x, y, w, keep, a, b, part[8:13])
         sw, x0, sxx = part[8], part[9], part[11]
         s3, total, qq, qy, kept, flat, skew = part[13], part[14], part[15], part[6], part[7], part[10], part[12]
@@ -908,7 +908,7 @@ def _robust_slope(  # type: ignore[no-untyped-def]
             if missing[i] > 0 or near[i] < 0.75 * n or kept[i] < 4 or changed[i] > 0:
                 for k in range(n):
                     rejected[k, j] = False
-                _slope_pixel(frames, levels, order, read_variance, per_gain, kappa, iterations, j, room, fit, rejected)
+                _slope_pixel(frames, levels, order, read_variance, gain, kappa, iterations, j, room, fit, rejected)
                 continue
             intercept[j] = a[i]
             slope[j] = b[i]
@@ -971,7 +971,7 @@ def robust_slope(
         selecting_network(n // 3 if n >= 9 else n // 2),
         selecting_network(n),
         read_variance,
-        1.0 / gain,
+        float(gain),
         float(kappa),
         int(iterations),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -438,6 +439,7 @@ class ScanJob:
         if self.canonical is None:
             return JobResult(loaded.outcomes)
         canonical = _master(self.root, self.canonical.path)
+        due: list[tuple[str, MasterFile, dict[int, Any], str]] = []
         for read in self.profile.reads:
             dark = self.darks.get(read)
             if dark is None:
@@ -445,12 +447,14 @@ class ScanJob:
             ruled = dict(self.rulings.get(read, {}))
             key = self.key(self.profile, self.sequence.band, read, loaded.shas, dark.key, self.canonical.key, ruled)
             known, has_frames = self.existing.get(read, ("", False))
-            if known == key and (has_frames or not self.frames):
-                continue
-            made = self._read(read, loaded, dark, canonical, ruled, key)
-            products += made[0]
-            scans.append(made[1])
-            offsets += made[2]
+            if known != key or (self.frames and not has_frames):
+                due.append((read, dark, ruled, key))
+        # One read is written and hashed while the other is computed.
+        with ThreadPoolExecutor(max(len(due), 1)) as pool:
+            for made in pool.map(lambda d: self._read(d[0], loaded, d[1], canonical, d[2], d[3]), due):
+                products += made[0]
+                scans.append(made[1])
+                offsets += made[2]
         return JobResult(loaded.outcomes, tuple(products), {"scans": scans, "sky_offsets": offsets})
 
     def _read(

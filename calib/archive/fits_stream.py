@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from calib.kernels_frames import swap_and_sum
 from calib.raw.sums import ones_complement_sum
 
-__all__ = ["ImageStream"]
+__all__ = ["ImageStream", "summed_header", "table_bytes"]
 
 BLOCK = 2880
 _BITPIX = {"f4": -32, "f8": -64, "u1": 8, "i2": 16, "i4": 32}
@@ -50,6 +50,15 @@ def encode_checksum(value: int) -> str:
         encoded[:, k] = four
     text = encoded.tobytes().decode("ascii")
     return text[-1] + text[:-1]
+
+
+def summed_header(header: fits.Header, data_sum: int, comment: str | None = None) -> bytes:
+    """Return a header as it stands in a file, with the sum of its data and the checksum of the whole unit."""
+    header.set("DATASUM", str(data_sum), comment)
+    header.set("CHECKSUM", "0" * 16, comment)
+    total = _folded(ones_complement_sum(memoryview(header.tostring().encode("ascii"))) + data_sum)
+    header["CHECKSUM"] = encode_checksum(total)
+    return header.tostring().encode("ascii")
 
 
 class ImageStream:
@@ -124,21 +133,14 @@ class ImageStream:
         for name, (header, _, start, size) in self._plans.items():
             if self._written[name] != size:
                 raise ValueError(f"{name} has {self._written[name]} of {size} bytes")
-            header["DATASUM"] = str(self._sums[name])
-            header["CHECKSUM"] = "0" * 16
-            total = _folded(ones_complement_sum(memoryview(header.tostring().encode("ascii"))) + self._sums[name])
-            header["CHECKSUM"] = encode_checksum(total)
-            text = header.tostring().encode("ascii")
+            text = summed_header(header, self._sums[name])
             os.pwrite(self._file.fileno(), text, start - len(text))
         self._file.close()
         if tables:
             # Appended by astropy to the bytes that are there; the images are not read for it.
             with self.path.open("ab") as file:
                 for table in tables:
-                    table.add_checksum(when="when written")
-                    memory = io.BytesIO()
-                    fits.HDUList([fits.PrimaryHDU(), table]).writeto(memory)
-                    file.write(memory.getvalue()[BLOCK:])
+                    file.write(table_bytes(table))
 
     def __enter__(self) -> ImageStream:
         return self
@@ -147,6 +149,15 @@ class ImageStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def table_bytes(table: fits.BinTableHDU) -> memoryview:
+    """Return a table as it stands in a file, with its checksums."""
+    # By default the comment would hold the time, and the same inputs would give other bytes.
+    table.add_checksum(when="when written")
+    memory = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(memory)
+    return memory.getbuffer()[BLOCK:]
 
 
 def _image_header(name: str, cards: fits.Header, dtype: DTypeLike, shape: tuple[int, ...]) -> fits.Header:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
 
 from calib.errors import RawFileError
 
-__all__ = ["Refusal", "decompressed", "open_stream", "quoted", "refusing", "stored_bytes"]
+__all__ = ["ByteReader", "Refusal", "decompressed", "open_stream", "quoted", "refusing", "stored_bytes"]
+
+Content = TypeVar("Content", bytes, memoryview)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -77,19 +83,54 @@ def open_stream(path: Path) -> tuple[BinaryIO, int | None]:
     return path.open("rb"), size
 
 
-def stored_bytes(path: Path) -> bytes:
+def stored_bytes(path: Path) -> memoryview:
     """Return the content of a file as it lies on disk."""
     _check_regular(path)
-    return path.read_bytes()
+    with path.open("rb", buffering=0) as file:
+        # An array of this size is given large pages, a bytes object is not: half of the time of reading goes there.
+        content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
+        filled = 0
+        while filled < len(content) and (got := file.readinto(content[filled:])):
+            filled += got
+    return content[:filled]
 
 
-def decompressed(content: bytes) -> tuple[bytes, int]:
+class ByteReader(io.RawIOBase):
+    """A stream over bytes in memory that does not copy them."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content, self._at = content, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, counted from the beginning; it may lie beyond the end."""
+        if whence != io.SEEK_SET or offset < 0:
+            raise ValueError("only places from the beginning")
+        self._at = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from here on."""
+        part = self._content[self._at : self._at + len(buffer)]
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+
+def decompressed(content: Content) -> tuple[Content, int]:
     """Unpack gzip content; anything else is returned as it is.
 
     Returns
     -------
-    content : bytes
-        All members joined, each with its CRC verified.
+    content : bytes or memoryview
+        As it came. All members joined, each with its CRC verified.
     trailing : int
         Number of bytes after the last member that are no gzip.
 
@@ -118,4 +159,4 @@ def decompressed(content: bytes) -> tuple[bytes, int]:
             raise EOFError
         at -= len(member.unused_data)
     # Zero bytes after the last member are the padding of tapes and nothing to speak of.
-    return b"".join(pieces), len(bytes(view[at:]).lstrip(b"\0"))
+    return type(content)(b"".join(pieces)), len(bytes(view[at:]).lstrip(b"\0"))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from calib.kernels_frames import native_16_bit
 from calib.profile import CubeLayout, Profile
-from calib.raw.files import Refusal, decompressed, quoted, refusing, stored_bytes
+from calib.raw.files import ByteReader, Refusal, decompressed, quoted, refusing, stored_bytes
 from calib.raw.hdus import Hdu, card, walk
 from calib.raw.header import identity, sky_position
 from calib.raw.layout import RawFile, frame_count, pick
@@ -94,11 +94,10 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
     with refusing(path), np.errstate(all="ignore"):
         stored = stored_bytes(path)
         digest = hashlib.sha256(stored).hexdigest()
-        content, beyond_gzip = decompressed(stored)
+        buffer, beyond_gzip = decompressed(stored)
         del stored
-        hdus = list(walk(io.BytesIO(content), len(content)))
-        notes = _notes(hdus[-1], len(content), beyond_gzip)
-        buffer = memoryview(content)
+        hdus = list(walk(ByteReader(buffer), len(buffer)))  # type: ignore[arg-type]  # reads and seeks like a file
+        notes = _notes(hdus[-1], len(buffer), beyond_gzip)
         for hdu in hdus:
             verify_sums(buffer, hdu)
         found = pick(hdus, profile)
