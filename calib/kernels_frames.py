@@ -209,14 +209,20 @@ def _row_median(row, pad, guess, reach, scratch):  # type: ignore[no-untyped-def
     The median is exact whatever the guess; a good one (that of the frame before) makes it cheap.
     """
     taken = scratch[0]
-    if not reach > 0:
+    estimated = not reach > 0
+    if estimated:
         guess, reach = _estimate(row, pad, taken)
-    for attempt in range(6 if reach > 0 else 0):
+    for attempt in range(8):
         low = guess - reach
         high = guess + reach
         below, inside, valid = _count_about(row, pad, low, high)
-        if inside == 0 or valid == 0:
-            break
+        if inside == 0 or valid == 0 or not reach > 0:
+            # The last frame says nothing about this one: look at this one once.
+            if estimated:
+                break
+            estimated = True
+            guess, reach = _estimate(row, pad, taken)
+            continue
         k = (valid - 1) // 2
         pair = valid % 2 == 0
         if below <= k and k + pair < below + inside:

@@ -58,7 +58,7 @@ def summed_header(header: fits.Header, data_sum: int, comment: str | None = None
     header.set("CHECKSUM", "0" * 16, comment)
     total = _folded(ones_complement_sum(memoryview(header.tostring().encode("ascii"))) + data_sum)
     header["CHECKSUM"] = encode_checksum(total)
-    return header.tostring().encode("ascii")
+    return bytes(header.tostring(), "ascii")
 
 
 class ImageStream:

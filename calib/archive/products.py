@@ -318,9 +318,12 @@ def set_verdict(root: Path, path: str, status: str, cause: str, checks: Sequence
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         content = memoryview(target.read_bytes())
+        units = list(walk(ByteReader(content), len(content)))  # type: ignore[arg-type]  # reads like a file
+        if all(unit.name != "CHECKS" for unit in units):
+            raise KeyError("no table CHECKS")
         with part.open("wb") as file:
             # Unit by unit as bytes: to open and write the images anew would take several times as long.
-            for unit in walk(ByteReader(content), len(content)):  # type: ignore[arg-type]  # reads like a file
+            for unit in units:
                 if unit.name == "CHECKS":
                     file.write(table_bytes(check_table_hdu(checks)))
                     continue

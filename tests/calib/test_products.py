@@ -310,3 +310,37 @@ def test_flags_of_saturation_are_on_the_samples_concerned(four_nights: Night) ->
             missing = ~np.isfinite(hdus["SCI"].data)
             told = (hdus["DQ"].data & (flag("SATUR") | flag("NODATA"))) > 0
             assert np.array_equal(missing, told & missing)
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "no checks"])
+def test_a_verdict_on_a_damaged_product_is_one_error_and_leaves_nothing_behind(harm: str, tmp_path: Path) -> None:
+    image = {"SCI": Image(np.zeros((64, 64), np.float32), "DN")}
+    path = tmp_path / "a.fits"
+    write_product(tmp_path, "a.fits", primary(), image)
+    if harm == "missing":
+        path.unlink()
+    elif harm == "empty":
+        path.write_bytes(b"")
+    elif harm == "cut":
+        path.write_bytes(path.read_bytes()[:6000])
+    with pytest.raises(ArchiveError):
+        set_verdict(tmp_path, "a.fits", "accepted", "", ())
+    assert [p.name for p in tmp_path.iterdir()] == ([] if harm == "missing" else ["a.fits"])
+
+
+def test_a_verdict_is_written_without_believing_the_images(settled: Night, tmp_path: Path) -> None:
+    """The sums of the images stay what they were, so that damage done before is still found afterwards."""
+    path = f"nights/{settled.date(0)}/J/responsivity.fits"
+    (tmp_path / path).parent.mkdir(parents=True)
+    content = bytearray((settled.root / path).read_bytes())
+    with fits.open(settled.root / path) as hdus:
+        content[hdus["SCI"].fileinfo()["datLoc"] + 100] ^= 1
+    (tmp_path / path).write_bytes(content)
+    set_verdict(tmp_path, path, "rejected", "cloud gradient", ())
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with fits.open(tmp_path / path, checksum=True) as hdus:
+            assert [h.header["DATASUM"] is not None for h in hdus]
+            assert hdus[0].header["STATUS"] == "rejected"
+            assert hdus["SCI"].data is not None
+    assert {str(w.message).split("'")[1] for w in seen if "failed for HDU" in str(w.message)} == {"SCI"}
