@@ -30,6 +30,9 @@ F8 = NDArray[np.float64]
 # Values this few are sorted as they are.
 _FEW = 48
 
+# Several passes over a frame are made over so many pixels at a time, which stay in the cache whatever its size.
+CHUNK = 1 << 14
+
 
 class NoiseTerms(NamedTuple):
     """Variance of a sample F of a final frame: constant + kept · (fixed + linear · F⁺ + quadratic · F⁺²).
@@ -354,16 +357,17 @@ def _masks(row, plus, saturation, flags, saturated, no_data, out):  # type: igno
 
 @njit(**_options)
 def _finish_row(  # type: ignore[no-untyped-def]
-    plus, saturation, sky, level, pad, noise, flags, saturated, no_data, guess, reach, scratch, value, error, mask
+    plus, saturation, level, pad, noise, flags, saturated, no_data, guess, reach, scratch, value, error, mask
 ):
-    _subtract(value, sky)
     median, reach = _row_median(value, pad, guess, reach, scratch)
     shift = level - median
-    if abs(shift) < np.inf:
-        _lift(value, np.float32(shift))
     constant, kept, fixed, linear, quadratic = noise
-    _errors(value, constant, kept, fixed, linear, quadratic, error)
-    _masks(value, plus, saturation, flags, saturated, no_data, mask)
+    for a in range(0, value.size, CHUNK):
+        part = slice(a, min(a + CHUNK, value.size))
+        if abs(shift) < np.inf:
+            _lift(value[part], np.float32(shift))
+        _errors(value[part], constant[part], kept, fixed[part], linear[part], quadratic[part], error[part])
+        _masks(value[part], plus[part], saturation, flags[part], saturated, no_data, mask[part])
     return shift, np.float32(median), reach
 
 
@@ -375,9 +379,13 @@ def _finish(  # type: ignore[no-untyped-def]
     guess = np.float32(level[0])
     reach = np.float32(0)
     for k in range(value.shape[0]):
-        _form_row(plus[k], minus[k], saturation, scale, offset, value[k])
+        for a in range(0, sky.size, CHUNK):
+            part = slice(a, min(a + CHUNK, sky.size))
+            row = value[k, part]
+            _form_row(plus[k, part], minus[k, part], saturation, scale[part], offset[part], row)
+            _subtract(row, sky[part])
         shift[k], guess, reach = _finish_row(
-            plus[k], saturation, sky, level[k], pad, noise, flags, saturated, no_data, guess, reach, scratch,
+            plus[k], saturation, level[k], pad, noise, flags, saturated, no_data, guess, reach, scratch,
             value[k], error[k], mask[k],
         )  # fmt: skip
 
@@ -390,9 +398,13 @@ def _finish_single(  # type: ignore[no-untyped-def]
     guess = np.float32(level[0])
     reach = np.float32(0)
     for k in range(value.shape[0]):
-        _form_row_single(plus[k], saturation, scale, offset, value[k])
+        for a in range(0, sky.size, CHUNK):
+            part = slice(a, min(a + CHUNK, sky.size))
+            row = value[k, part]
+            _form_row_single(plus[k, part], saturation, scale[part], offset[part], row)
+            _subtract(row, sky[part])
         shift[k], guess, reach = _finish_row(
-            plus[k], saturation, sky, level[k], pad, noise, flags, saturated, no_data, guess, reach, scratch,
+            plus[k], saturation, level[k], pad, noise, flags, saturated, no_data, guess, reach, scratch,
             value[k], error[k], mask[k],
         )  # fmt: skip
 
