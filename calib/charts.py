@@ -293,7 +293,7 @@ class _Judge:
         best = np.argmax(score - 2 * self.dims, axis=1)
         # Each mode's scatter is known with `freedom`; a pattern that lives in many modes averages over them.
         part = power * self.squares[best]
-        together = known.freedom * part.sum(axis=1) ** 2 / np.maximum((part**2).sum(axis=1), 1e-300)
+        together = part.sum(axis=1) ** 2 / np.maximum((part**2 / known.freedom).sum(axis=1), 1e-300)
         together = 1 / (1 / np.maximum(together, 1e-9) + 1 / known.shared_freedom)
         reached = score[np.arange(len(best)), best]
         return gaussian_equivalent(reached, self.dims[best], together, self.trials), best

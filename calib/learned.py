@@ -20,7 +20,7 @@ PRIOR_NIGHTS, PRIOR_FADES_AFTER = 8.0, 20.0
 # What modes of the same order have in common counts like so many nights for each of them.
 SHARED_NIGHTS, SHARED_PAIRS = 16.0, 64.0
 PRIOR_MEMORY, PRIOR_MEMORY_PAIRS = 0.5, 8.0
-MOST_MEMORY = 0.95
+LEAST_MEMORY, MOST_MEMORY = 0.2, 0.95
 UNKNOWN = 1e12
 
 
@@ -68,8 +68,7 @@ class Learned:
         typical = float(np.median(errors[rows])) if len(rows) else 0.0
         self.innovation2 = np.maximum(self.innovation2, typical**2)
         self.spread2 = self.innovation2 / (1 - self.memory**2)
-        n = max(len(pairs), 1)
-        self.freedom = (SHARED_NIGHTS + n) ** 2 / (n + SHARED_NIGHTS**2 / (n * float(np.median(orders.sizes))))
+        self.freedom = _freedom(len(pairs), orders.sizes, weight)
         # What all modes of an order owe to the prior, or to few nights, is wrong in all of them alike.
         self.shared_freedom = PRIOR_NIGHTS + SHARED_NIGHTS * len(pairs)
 
@@ -86,7 +85,24 @@ class Learned:
         # Correlations from a short series about its own mean come out too low, by up to (1 + 3ρ)/n; and rather too
         # much memory than too little: what is taken for memory is not taken for a change.
         memory = memory + np.clip(2 * memory, 0, 1) * (0.5 + 1.5 * memory) / max(n, 4)
+        # A memory known from few pairs may be that much longer.
+        memory = memory + np.sqrt((1 - np.clip(memory, 0, 1) ** 2) / np.maximum(group, 4)) * (memory > LEAST_MEMORY)
         return np.asarray(np.clip(memory, 0.0, MOST_MEMORY))
+
+
+def _freedom(n: int, sizes: Array, weight: Array) -> Array:
+    """Return the degrees of freedom with which the scatter of each mode is known, shape (n_modes,).
+
+    Three independent parts make it up: the mode's own n nights, those of the other modes of its order, and the prior,
+    which counts like ``weight`` nights.
+    """
+    if n == 0:
+        return np.full(len(sizes), PRIOR_NIGHTS)
+    share = SHARED_NIGHTS / ((SHARED_NIGHTS + n) * (weight + n * sizes))
+    own, others, prior = n / (SHARED_NIGHTS + n) + share * n, share * n * (sizes - 1), share * weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = np.where(sizes > 1, others**2 / (n * (sizes - 1)), 0.0)
+    return np.asarray(1 / (own**2 / n + rest + prior**2 / weight))
 
 
 class _Orders:

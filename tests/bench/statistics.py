@@ -233,9 +233,9 @@ def _trials(
 ) -> Iterator[Result]:
     """Put every fault on this night in turn."""
     for k, case in enumerate(CASES):
-        # One night in eight for the size that must be caught, and for each of the others.
+        # One night in eight for the size that must be caught, one in sixteen for each of the others.
         sizes = [case.size] if (night + k) % 8 == 0 else []
-        if fine and (night + k) % 8 == 4:
+        if fine and (night + k) % 16 == 4:
             sizes += list(case.sizes)
         for size in sizes:
             faulty = case.make(truth, size, rng, band)
