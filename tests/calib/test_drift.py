@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calib.drift import cell_error, deviations, forecast_nights, state_of
@@ -92,6 +92,7 @@ def test_a_significant_deviation_is_judged_by_its_size_to_either_side(sign, size
 # Forecast --------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.2), st.floats(0, 0.5), st.sampled_from([1, -1]))
 def test_a_straight_walk_is_told_when_it_will_matter(rate, start, sign):
     days = np.arange(10.0)
