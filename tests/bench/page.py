@@ -29,7 +29,7 @@ from tests.monitor.page_client import visit, while_open
 from tests.small_camera import run, survey_of, write_raw
 
 NIGHTS, LONG = 30, 1300
-TABLES = ("darks", "flats", "scans", "sky_offsets", "metrics")
+TABLES = ("darks", "flats", "scans", "sky_offsets", "metrics", "states")
 DATES = ("night", "dark_night", "canonical_night")
 
 
