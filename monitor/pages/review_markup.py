@@ -102,7 +102,12 @@ def alerts_html(snapshot: Snapshot, night: str) -> Safe:
             join(rows)
         )
         if rows
-        else Safe('<div class="empty">✓ No open alert.</div>')
+        else Safe('<div class="empty">{}</div>').format(
+            # A night that is still in work may raise one yet.
+            "… No open alert so far; the run at work has yet to judge what is new."
+            if snapshot.activity.since
+            else "✓ No open alert."
+        )
     )
     more = Safe('<p class="more muted" aria-hidden="true"></p>') if len(rows) > 1 else ""
     return Safe('<section class="card alerts"><h2>Open alerts <span class="muted">{}</span></h2>{}{}</section>').format(

@@ -10,8 +10,10 @@ from small_camera import Night
 from survey_tables import long_survey
 
 from monitor.collect import Collector, Snapshot
+from monitor.collect_activity import Activity
 from monitor.collect_states import States
 from monitor.compute import band_health, judged, telling
+from monitor.pages.review_markup import alerts_html
 
 
 @pytest.mark.parametrize(
@@ -110,3 +112,10 @@ def test_a_notice_stands_in_the_sentence(survey: Snapshot) -> None:
     assert "36 new hot pixels" in health.sentence
     badge = {b.subject: b for b in health.badges}["pixels"]
     assert (badge.state, badge.number, badge.unit) == ("notice", "+36", "px")
+
+
+def test_no_alert_is_no_all_clear_while_a_run_is_at_work(survey: Snapshot) -> None:
+    assert "✓ No open alert." in str(alerts_html(survey, survey.nights[-1]))
+    during = str(alerts_html(survey.during(Activity("2026-01-01T08:00:00Z")), survey.nights[-1]))
+    assert "✓" not in during
+    assert "so far" in during
