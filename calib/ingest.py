@@ -68,7 +68,7 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
             "path": str(path),
             "size": size,
             "mtime_ns": mtime_ns,
-            "sha256": None,
+            "content_hash": None,
             "notes": "",
             "rules_hash": rules,
         }
@@ -138,12 +138,12 @@ def write_outcomes(connection: sa.Connection, outcomes: Iterable[FileOutcome]) -
         connection.execute(
             sa.update(schema.files)
             .where(schema.files.c.path == o.path)
-            .values(status=o.status, reason=o.reason, sha256=o.sha256, notes=o.notes)
+            .values(status=o.status, reason=o.reason, content_hash=o.content_hash, notes=o.notes)
         )
 
 
-def used_shas(rows: list[Row]) -> tuple[str, ...] | None:
+def used_hashes(rows: list[Row]) -> tuple[str, ...] | None:
     """Return the content hashes of the files of a sequence that are in use; None while one is unread."""
     if any(r["status"] == "pending" for r in rows):
         return None
-    return tuple(r["sha256"] for r in rows if r["status"] == "used")
+    return tuple(r["content_hash"] for r in rows if r["status"] == "used")

@@ -60,7 +60,7 @@ class FileOutcome:
     path: str
     status: str
     reason: str = ""
-    sha256: str | None = None
+    content_hash: str | None = None
     notes: str = ""
 
 
@@ -86,7 +86,7 @@ class Loaded:
     temperature_k: float | None
 
     @property
-    def shas(self) -> tuple[str, ...]:
+    def hashes(self) -> tuple[str, ...]:
         """Content hashes of the files used, in the order of time."""
         return tuple(i.hash for i in self.inputs)
 
@@ -106,16 +106,18 @@ def load_sequence(sequence: Sequence, profile: Profile) -> Loaded | tuple[FileOu
         except RawFileError as error:
             outcomes.append(FileOutcome(str(identity.path), "refused", error.reason))
             continue
-        twin = next((i for i, f in used if f.sha256 == frames.sha256 or _same_frames(i, f, identity, frames)), None)
+        twin = next(
+            (i for i, f in used if f.content_hash == frames.content_hash or _same_frames(i, f, identity, frames)), None
+        )
         notes = "; ".join(frames.notes)
         if twin is not None:
             reason = f"same frames as {twin.path}"
-            outcomes.append(FileOutcome(str(identity.path), "duplicate", reason, frames.sha256, notes))
+            outcomes.append(FileOutcome(str(identity.path), "duplicate", reason, frames.content_hash, notes))
         elif used and sequence.obs_type == "scan" and not single:
             reason = f"scan {sequence.scan} of this night and band is already there: {used[0][0].path}"
-            outcomes.append(FileOutcome(str(identity.path), "refused", reason, frames.sha256, notes))
+            outcomes.append(FileOutcome(str(identity.path), "refused", reason, frames.content_hash, notes))
         else:
-            outcomes.append(FileOutcome(str(identity.path), "used", "", frames.sha256, notes))
+            outcomes.append(FileOutcome(str(identity.path), "used", "", frames.content_hash, notes))
             used.append((identity, frames))
     if not used:
         return tuple(outcomes)
@@ -127,7 +129,7 @@ def load_sequence(sequence: Sequence, profile: Profile) -> Loaded | tuple[FileOu
         time_mjd=np.concatenate([f.time_mjd for _, f in used]),
         ra_deg=np.concatenate([f.ra_deg for _, f in used]),
         dec_deg=np.concatenate([f.dec_deg for _, f in used]),
-        inputs=tuple(Input("raw", Path(i.path).name, f.sha256) for i, f in used),
+        inputs=tuple(Input("raw", Path(i.path).name, f.content_hash) for i, f in used),
         outcomes=tuple(outcomes),
         temperature_k=float(np.mean(temperatures)) if temperatures else None,
     )
@@ -165,10 +167,10 @@ class DarkJob:
     existing: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def key(profile: Profile, band: str, read: str, shas: tuple[str, ...]) -> str:
+    def key(profile: Profile, band: str, read: str, hashes: tuple[str, ...]) -> str:
         """Return the key of a dark made from files with these content hashes."""
         sections = ("detector", "reads", "dark", "pixels", "layout")
-        return combine_key("dark", profile.fingerprint(*sections), band, read, *shas)
+        return combine_key("dark", profile.fingerprint(*sections), band, read, *hashes)
 
     def run(self) -> JobResult:
         """Do the work."""
@@ -178,7 +180,7 @@ class DarkJob:
         night, band = self.sequence.night, self.sequence.band
         products, rows = [], []
         for read in self.profile.reads:
-            key = self.key(self.profile, band, read, loaded.shas)
+            key = self.key(self.profile, band, read, loaded.hashes)
             if self.existing.get(read) == key:
                 continue
             dark = make_dark(loaded.raw, loaded.time_mjd, band=band, read=read, profile=self.profile)
@@ -271,10 +273,10 @@ class FlatJob:
     existing: str | None = None
 
     @staticmethod
-    def key(profile: Profile, band: str, dark_key: str, shas: tuple[str, ...]) -> str:
+    def key(profile: Profile, band: str, dark_key: str, hashes: tuple[str, ...]) -> str:
         """Return the key of a responsivity made from these files and this dark."""
         sections = ("detector", "reads", "responsivity", "pixels", "layout")
-        return combine_key("responsivity", profile.fingerprint(*sections), band, dark_key, *shas)
+        return combine_key("responsivity", profile.fingerprint(*sections), band, dark_key, *hashes)
 
     def run(self) -> JobResult:
         """Do the work; without any dark the files are only verified, and the row says that nothing was made."""
@@ -286,7 +288,7 @@ class FlatJob:
             return JobResult(
                 loaded.outcomes, (), {"flats": [_no_flat(night, band, len(loaded.time_mjd), self.profile)]}
             )
-        key = self.key(self.profile, band, self.dark.key, loaded.shas)
+        key = self.key(self.profile, band, self.dark.key, loaded.hashes)
         if key == self.existing:
             return JobResult(loaded.outcomes)
         dark = read_product(self.root, self.dark.path, ("SCI", "NOISE", "DQ"))
@@ -406,7 +408,7 @@ class ScanJob:
         profile: Profile,
         band: str,
         read: str,
-        shas: tuple[str, ...],
+        hashes: tuple[str, ...],
         dark_key: str,
         canonical_key: str,
         rulings: Mapping[int, Any],
@@ -421,7 +423,7 @@ class ScanJob:
             profile.fingerprint(*sections),
             band,
             read,
-            *shas,
+            *hashes,
             dark_key,
             canonical_key,
             *numbers,
@@ -445,7 +447,7 @@ class ScanJob:
             if dark is None:
                 continue
             ruled = dict(self.rulings.get(read, {}))
-            key = self.key(self.profile, self.sequence.band, read, loaded.shas, dark.key, self.canonical.key, ruled)
+            key = self.key(self.profile, self.sequence.band, read, loaded.hashes, dark.key, self.canonical.key, ruled)
             known, has_frames = self.existing.get(read, ("", False))
             if known != key or (self.frames and not has_frames):
                 due.append((read, dark, ruled, key))

@@ -58,7 +58,7 @@ def record_product(
 
     row = {
         "path": file.path,
-        "sha256": file.sha256,
+        "content_hash": file.content_hash,
         "size": file.size,
         "mtime_ns": file.mtime_ns,
         "kind": meta["kind"],
@@ -82,7 +82,7 @@ def refresh_file(connection: sa.Connection, file: ProductFile) -> None:
     connection.execute(
         sa.update(schema.products)
         .where(schema.products.c.path == file.path)
-        .values(sha256=file.sha256, size=file.size, mtime_ns=file.mtime_ns)
+        .values(content_hash=file.content_hash, size=file.size, mtime_ns=file.mtime_ns)
     )
 
 

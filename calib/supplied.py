@@ -48,9 +48,9 @@ class SuppliedJob:
             if earlier is not None:
                 old = str(earlier[0].path)
                 reason = f"superseded by {path}"
-                outcomes[old] = FileOutcome(old, "duplicate", reason, earlier[1].sha256)
+                outcomes[old] = FileOutcome(old, "duplicate", reason, earlier[1].content_hash)
             chosen[identity.obs_type, identity.band] = identity, frames
-            outcomes[path] = FileOutcome(path, "supplied", "", frames.sha256, "; ".join(frames.notes))
+            outcomes[path] = FileOutcome(path, "supplied", "", frames.content_hash, "; ".join(frames.notes))
         products = []
         for band in self.profile.bands:
             bad, bad_inputs = self._bad_pixels(chosen, band)
@@ -68,7 +68,7 @@ class SuppliedJob:
             found = chosen.get(("supplied-bad-pixels", owner))
             if found is not None:
                 bad |= np.nan_to_num(_image(found[1]), nan=1.0) != 0
-                inputs.append(Input("bad-pixels", found[0].path.name, found[1].sha256))
+                inputs.append(Input("bad-pixels", found[0].path.name, found[1].content_hash))
         return bad, tuple(inputs)
 
     def _write(
@@ -91,7 +91,7 @@ class SuppliedJob:
             low, high = self.profile.pixels.dead_below, self.profile.pixels.bright_above
             with np.errstate(invalid="ignore"):
                 mask[(value < low) | (value > high)] |= flag("DEAD")
-        inputs = (Input("raw", identity.path.name, frames.sha256), *bad_inputs)
+        inputs = (Input("raw", identity.path.name, frames.content_hash), *bad_inputs)
         key = combine_key(
             "reference", kind, band, self.profile.fingerprint("detector", "pixels"), *(i.hash for i in inputs)
         )

@@ -23,10 +23,10 @@ from calib.alerts import update_alerts
 from calib.archive import schema
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
-from calib.archive.products import canonical_path, file_sha256, frames_path, responsivity_path, sky_offsets_path
+from calib.archive.products import canonical_path, file_hash, frames_path, responsivity_path, sky_offsets_path
 from calib.canonical import age_nights
 from calib.health import update_health
-from calib.ingest import register_files, sequences_of, supplied_files, used_shas, write_outcomes
+from calib.ingest import register_files, sequences_of, supplied_files, used_hashes, write_outcomes
 from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
 from calib.profile import Profile
 from calib.raw import Sequence
@@ -232,7 +232,7 @@ class _Run:
                     whole = False
                 if whole:
                     continue
-                if stat is not None and stat.st_size == row["size"] and file_sha256(path) == row["sha256"]:
+                if stat is not None and stat.st_size == row["size"] and file_hash(path) == row["content_hash"]:
                     # Copied, or restored from a backup: another time, the same bytes.
                     values = {"mtime_ns": stat.st_mtime_ns}
                     connection.execute(sa.update(p).where(p.c.path == row["path"]).values(**values))
@@ -376,9 +376,9 @@ class _Run:
                 continue
             query = sa.select(d.c.read, d.c.key).where(d.c.night == s.night, d.c.band == s.band)
             existing = {r["read"]: r["key"] for r in self.archive.rows(query)}
-            shas = used_shas(files)
-            if shas is not None and all(
-                existing.get(r) == DarkJob.key(self.profile, s.band, r, shas) for r in self.profile.reads
+            hashes = used_hashes(files)
+            if hashes is not None and all(
+                existing.get(r) == DarkJob.key(self.profile, s.band, r, hashes) for r in self.profile.reads
             ):
                 continue
             if whole := self._whole(s, files):
@@ -394,11 +394,11 @@ class _Run:
                 continue
             dark = standards.dark_for(s.night, s.band, read)
             row = known.get((s.night, s.band))
-            shas = used_shas(files)
-            if shas is not None and row is not None:
+            hashes = used_hashes(files)
+            if hashes is not None and row is not None:
                 if dark is None and row["dark_key"] is None:
                     continue
-                if dark is not None and row["key"] == FlatJob.key(self.profile, s.band, dark.key, shas):
+                if dark is not None and row["key"] == FlatJob.key(self.profile, s.band, dark.key, hashes):
                     self._note_dark(s, dark)
                     continue
             if whole := self._whole(s, files):
@@ -431,12 +431,13 @@ class _Run:
             rows = {r: known[s.night, s.band, s.scan, r] for r in reads if (s.night, s.band, s.scan, r) in known}
             for read in [r for r in rows if canonical is None or r not in darks]:
                 self._drop_scan(rows.pop(read))
-            shas = used_shas(files)
-            if shas is not None and (canonical is None or not darks):
+            hashes = used_hashes(files)
+            if hashes is not None and (canonical is None or not darks):
                 continue
-            if shas is not None and canonical is not None:
+            if hashes is not None and canonical is not None:
                 current = {
-                    r: ScanJob.key(self.profile, s.band, r, shas, darks[r].key, canonical.key, ruled[r]) for r in darks
+                    r: ScanJob.key(self.profile, s.band, r, hashes, darks[r].key, canonical.key, ruled[r])
+                    for r in darks
                 }
                 if all(
                     r in rows and rows[r]["key"] == current[r] and (rows[r]["has_frames"] or not self.frames)
@@ -528,7 +529,9 @@ class _Run:
 
     def _apply(self, result: JobResult) -> None:
         """Record what a job did, in one transaction."""
-        raw_paths = {o.sha256: o.path for o in result.outcomes if o.sha256 and o.status in ("used", "supplied")}
+        raw_paths = {
+            o.content_hash: o.path for o in result.outcomes if o.content_hash and o.status in ("used", "supplied")
+        }
         tables = {
             "darks": schema.darks,
             "flats": schema.flats,

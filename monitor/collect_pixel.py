@@ -93,7 +93,7 @@ class RawStore:
                 return self._kept[key]
             files = [read_frames(p, profile) for p in paths]
             raw = {n: np.concatenate([f.raw[n] for f in files]) for n in files[0].raw}
-            found = raw, np.concatenate([f.time_mjd for f in files]), tuple(f.sha256 for f in files)
+            found = raw, np.concatenate([f.time_mjd for f in files]), tuple(f.content_hash for f in files)
             self._kept[key] = found
             while len(self._kept) > 1 and sum(a.nbytes for r, *_ in self._kept.values() for a in r.values()) > (
                 self._limit
@@ -114,7 +114,7 @@ def twilight_pixel(
         with fits.open(collector.root / path, memmap=False) as hdus:
             times = np.array(hdus["FRAMES"].data["TIME"], float)
             levels = np.array(hdus["FRAMES"].data["LEVEL"], float)
-            inputs = [(str(r["ROLE"]), str(r["NAME"]), str(r["SHA256"])) for r in hdus["INPUTS"].data]
+            inputs = [(str(r["ROLE"]), str(r["NAME"]), str(r["HASH"])) for r in hdus["INPUTS"].data]
     except (OSError, KeyError, TypeError, ValueError) as error:
         return TwilightPixel.nothing(f"the responsivity of {night} cannot be read ({type(error).__name__})")
     files = collector.files(night, "used")

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from calib.archive import schema
 from calib.archive.database import Archive
-from calib.archive.products import file_sha256
+from calib.archive.products import file_hash
 from calib.profile import Profile, parse_profile
 from calib.simulate import Survey, file_name, write_sequence
 from calib.survey import RunReport, run_survey
@@ -102,7 +102,7 @@ def content(archive: Path, *, names: Mapping[str, str] | None = None) -> dict[st
     ``names`` gives raw files that hold the same content one name.
     """
     found: dict[str, Any] = {
-        p.relative_to(archive).as_posix(): file_sha256(p)
+        p.relative_to(archive).as_posix(): file_hash(p)
         for top in ("nights", "references", "supplied")
         for p in sorted((archive / top).rglob("*"))
         if p.is_file()

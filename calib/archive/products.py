@@ -6,7 +6,6 @@ same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from calib.archive.fits_stream import ImageStream, summed_header, table_bytes
 from calib.checks import CheckResult
 from calib.errors import ArchiveError
 from calib.flags import FLAGS
-from calib.raw.files import ByteReader, Refusal
+from calib.raw.files import ByteReader, Refusal, content_hash
 from calib.raw.hdus import walk
 
 __all__ = [
@@ -67,10 +66,12 @@ class ProductFile:
     ----------
     path : str
         Relative to the archive, with forward slashes.
+    content_hash : str
+        BLAKE3 of the bytes, hexadecimal.
     """
 
     path: str
-    sha256: str
+    content_hash: str
     size: int
     mtime_ns: int
 
@@ -193,14 +194,18 @@ def check_table_hdu(checks: Sequence[CheckResult], blocks: Sequence[int] | None 
 
 
 def inputs_hdu(inputs: Sequence[Input]) -> fits.BinTableHDU:
-    """Return the table ``INPUTS``: role, name and SHA-256 of everything the product was made from."""
+    """Return the table ``INPUTS``: role, name and hash of everything the product was made from.
+
+    The hash of a raw file is the BLAKE3 of its bytes, that of a product its key.
+    """
     wide = max([len(_plain(i.name)) for i in inputs], default=1)
     return fits.BinTableHDU.from_columns(
         [
             fits.Column("ROLE", "16A", array=np.array([i.role for i in inputs], dtype="S16")),
             fits.Column("NAME", f"{wide}A", array=np.array([_plain(i.name) for i in inputs], dtype=f"S{wide}")),
-            fits.Column("SHA256", "64A", array=np.array([i.hash for i in inputs], dtype="S64")),
+            fits.Column("HASH", "64A", array=np.array([i.hash for i in inputs], dtype="S64")),
         ],
+        header=fits.Header([("COMMENT", "HASH of raw files: BLAKE3 of the bytes (b3sum FILE); of products: KEY")]),
         name="INPUTS",
     )
 
@@ -258,12 +263,12 @@ class ProductStream:
         """Complete the file and give it its name."""
         try:
             self._stream.finish(tables)
-            sha256 = file_sha256(self._part, durable=self._durable)
+            found_hash = file_hash(self._part, durable=self._durable)
             os.replace(self._part, self._target)
             found = self._target.stat()
         except OSError as error:
             raise _unwritable(self._target, error) from error
-        return ProductFile(self._path, sha256, found.st_size, found.st_mtime_ns)
+        return ProductFile(self._path, found_hash, found.st_size, found.st_mtime_ns)
 
     def __enter__(self) -> ProductStream:
         return self
@@ -279,12 +284,12 @@ def _unwritable(path: Path, error: OSError) -> ArchiveError:
     )
 
 
-def file_sha256(path: Path, *, durable: bool = False) -> str:
-    """Return the SHA-256 (hex) of a file; with ``durable`` flush it to disk first."""
-    with path.open("rb") as file:
+def file_hash(path: Path, *, durable: bool = False) -> str:
+    """Return the BLAKE3 (hex) of a file, as ``b3sum`` prints it; with ``durable`` flush it to disk first."""
+    with path.open("rb", buffering=0) as file:
         if durable:
             os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return content_hash(file)
 
 
 def read_product(root: Path, path: str, names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -334,7 +339,7 @@ def set_verdict(root: Path, path: str, status: str, cause: str, checks: Sequence
                 file.write(content[unit.data_start : unit.end])
             file.flush()
             os.fsync(file.fileno())
-        sha256 = file_sha256(part)
+        found_hash = file_hash(part)
         os.replace(part, target)
     except (OSError, KeyError, TypeError, ValueError, Refusal) as error:
         part.unlink(missing_ok=True)
@@ -342,4 +347,4 @@ def set_verdict(root: Path, path: str, status: str, cause: str, checks: Sequence
             raise _unwritable(target, error) from error
         raise ArchiveError(f"{target} is damaged ({error}); delete it and run `calib run` again") from error
     found = target.stat()
-    return ProductFile(path, sha256, found.st_size, found.st_mtime_ns)
+    return ProductFile(path, found_hash, found.st_size, found.st_mtime_ns)

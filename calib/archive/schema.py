@@ -43,7 +43,7 @@ __all__ = [
     "states",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -81,7 +81,7 @@ files = Table(
     Column("path", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
-    Column("sha256", String(64)),
+    Column("content_hash", String(64)),
     Column("status", String(12), nullable=False),
     Column("reason", Text, nullable=False, default=""),
     Column("obs_type", String(24)),
@@ -109,7 +109,7 @@ products = Table(
     Column("read", String(20)),
     Column("scan", Integer),
     Column("key", String(64), nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("content_hash", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
     Column("profile_hash", String(64), nullable=False),

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+from blake3 import blake3
 
 from calib.errors import RawFileError
 
-__all__ = ["ByteReader", "Refusal", "decompressed", "open_stream", "quoted", "refusing", "stored_bytes"]
+__all__ = ["ByteReader", "Refusal", "content_hash", "decompressed", "open_stream", "quoted", "refusing", "stored_bytes"]
 
 Content = TypeVar("Content", bytes, memoryview)
 
@@ -24,6 +25,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # Greatest size of a decompressed file: a guard against a small file that unfolds without end.
 _MAX_BYTES = 8 * 2**30
 _PIECE_BYTES = 2**18
+HASHED_BYTES = 2**20
 
 _SHOWN_CHARACTERS = 60
 
@@ -83,16 +85,27 @@ def open_stream(path: Path) -> tuple[BinaryIO, int | None]:
     return path.open("rb"), size
 
 
-def stored_bytes(path: Path) -> memoryview:
-    """Return the content of a file as it lies on disk."""
+def content_hash(file: io.RawIOBase) -> str:
+    """Return the BLAKE3 (hex) of an unbuffered file, from where it stands to its end."""
+    # Read in pieces that stay in the cache. To map the file would be no faster, and kill us should it be cut meanwhile.
+    digest, piece = blake3(), memoryview(bytearray(HASHED_BYTES))
+    while got := file.readinto(piece):
+        digest.update(piece[:got])
+    return digest.hexdigest()
+
+
+def stored_bytes(path: Path) -> tuple[memoryview, str]:
+    """Return the content of a file as it lies on disk, and its BLAKE3 (hex)."""
     _check_regular(path)
     with path.open("rb", buffering=0) as file:
         # An array of this size is given large pages, a bytes object is not: half of the time of reading goes there.
         content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
-        filled = 0
-        while filled < len(content) and (got := file.readinto(content[filled:])):
+        filled, digest = 0, blake3()
+        # Each piece is hashed while it lies in the cache.
+        while filled < len(content) and (got := file.readinto(content[filled : filled + HASHED_BYTES])):
+            digest.update(content[filled : filled + got])
             filled += got
-    return content[:filled]
+    return content[:filled], digest.hexdigest()
 
 
 class ByteReader(io.RawIOBase):

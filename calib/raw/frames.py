@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import threading
@@ -52,8 +51,8 @@ class RawFrames:
         Start of each frame in MJD (UTC); NaN only for supplied products without a time.
     ra_deg, dec_deg : ndarray, shape (n,)
         Where the telescope pointed, in degrees; NaN where the file does not say.
-    sha256 : str
-        Of the bytes of the file as they lie on disk.
+    content_hash : str
+        BLAKE3 of the bytes of the file as they lie on disk, hexadecimal.
     notes : tuple of str
         What was tolerated.
     """
@@ -62,7 +61,7 @@ class RawFrames:
     time_mjd: NDArray[np.float64]
     ra_deg: NDArray[np.float64]
     dec_deg: NDArray[np.float64]
-    sha256: str
+    content_hash: str
     notes: tuple[str, ...]
 
 
@@ -92,8 +91,7 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
     path = Path(path)
     # Damaged floats overflow or signal; what comes of them is NaN, not a warning.
     with refusing(path), np.errstate(all="ignore"):
-        stored = stored_bytes(path)
-        digest = hashlib.sha256(stored).hexdigest()
+        stored, digest = stored_bytes(path)
         buffer, beyond_gzip = decompressed(stored)
         del stored
         hdus = list(walk(ByteReader(buffer), len(buffer)))  # type: ignore[arg-type]  # reads and seeks like a file

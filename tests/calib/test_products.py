@@ -14,7 +14,7 @@ from small_camera import Night, rows
 from calib.archive.products import (
     Image,
     ProductStream,
-    file_sha256,
+    file_hash,
     inputs_hdu,
     primary_cards,
     read_product,
@@ -119,10 +119,10 @@ def test_provenance(four_nights: Night) -> None:
             for entry in inputs:
                 if entry["ROLE"] == "raw":
                     same = [p for p in raw if raw[p]["night"] == row["night"] and p.endswith("/" + entry["NAME"])]
-                    assert [raw[p]["sha256"] for p in same] == [entry["SHA256"]]
-                    assert file_sha256(Path(same[0])) == entry["SHA256"]
+                    assert [raw[p]["content_hash"] for p in same] == [entry["HASH"]]
+                    assert file_hash(Path(same[0])) == entry["HASH"]
                 else:
-                    assert recorded[entry["NAME"]]["key"] == entry["SHA256"]
+                    assert recorded[entry["NAME"]]["key"] == entry["HASH"]
     dark = fits.getheader(four_nights.root / "nights" / four_nights.date(0) / "J" / "dark-R1.fits")
     assert (dark["READ"], dark["NFRAMES"], dark["CLIPSIG"]) == ("R1", 24, 5.0)
 
@@ -182,7 +182,7 @@ def primary(**changes: object) -> fits.Header:
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     image = {"SCI": Image(np.arange(12.0, dtype=np.float32).reshape(3, 4), "DN")}
     files = [write_product(tmp_path, f"{k}/a.fits", primary(), image, [inputs_hdu([])]) for k in range(2)]
-    assert files[0].sha256 == files[1].sha256 == file_sha256(tmp_path / "1" / "a.fits")
+    assert files[0].content_hash == files[1].content_hash == file_hash(tmp_path / "1" / "a.fits")
     assert files[0].size == (tmp_path / "0" / "a.fits").stat().st_size
 
 
@@ -301,7 +301,7 @@ def test_writing_a_verdict_leaves_the_images_and_no_trace_of_the_last_one(settle
     results = tuple(CheckResult(table[c["CHECK"]], c["VALUE"], c["LIMIT"]) for c in checks)
     file = set_verdict(settled.root, path, "accepted", "", results)
     assert (settled.root / path).read_bytes() == before
-    assert file.sha256 == file_sha256(settled.root / path)
+    assert file.content_hash == file_hash(settled.root / path)
 
 
 def test_flags_of_saturation_are_on_the_samples_concerned(four_nights: Night) -> None:
