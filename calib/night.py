@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
+from calib.archive.fits_stream import Card, Column, Table
 from calib.archive.products import (
     Image,
     Input,
     ProductFile,
     ProductStream,
-    check_table_hdu,
+    checks_table,
     dark_path,
     frames_path,
     image_cards,
-    inputs_hdu,
+    inputs_table,
     primary_cards,
     read_product,
     responsivity_path,
@@ -244,12 +244,10 @@ def _write_dark(
             "CLIPSIG": (profile.dark.clip_sigma, "clipping limit, sigma"),
         },
     )
-    levels = fits.BinTableHDU.from_columns(
-        [
-            fits.Column("TIME", "D", unit="d", array=dark.time_mjd),
-            fits.Column("LEVEL", f"{dark.frame_level_dn.shape[1]}D", unit="DN", array=dark.frame_level_dn),
-        ],
-        name="FRAMES",
+    n_quadrants = dark.frame_level_dn.shape[1]
+    levels = Table(
+        "FRAMES",
+        (Column("TIME", "D", dark.time_mjd, "d"), Column("LEVEL", f"{n_quadrants}D", dark.frame_level_dn, "DN")),
     )
     images = {
         "SCI": Image(dark.value, "DN", "clipped mean of the frames"),
@@ -258,7 +256,7 @@ def _write_dark(
         "NOISE": Image(dark.noise, "DN", "scatter over the frames"),
         "COUNT": Image(dark.count, "", "frames kept"),
     }
-    tables = (levels, check_table_hdu(checks), inputs_hdu(inputs))
+    tables = (levels, checks_table(checks), inputs_table(inputs))
     return write_product(root, dark_path(night, dark.band, dark.read), primary, images, tables)
 
 
@@ -369,13 +367,7 @@ def _write_responsivity(
             "CLIPSIG": (profile.responsivity.clip_sigma, "clipping limit, sigma"),
         },
     )
-    levels = fits.BinTableHDU.from_columns(
-        [
-            fits.Column("TIME", "D", unit="d", array=result.time_mjd),
-            fits.Column("LEVEL", "D", unit="DN", array=result.level_dn),
-        ],
-        name="FRAMES",
-    )
+    levels = Table("FRAMES", (Column("TIME", "D", result.time_mjd, "d"), Column("LEVEL", "D", result.level_dn, "DN")))
     images = {
         "SCI": Image(result.value, "", "relative response, median 1"),
         "ERR": Image(result.error, "", "1 sigma of it"),
@@ -386,7 +378,7 @@ def _write_responsivity(
         "CURV": Image(result.curvature, "DN-1", "quadratic term over the slope"),
         "COUNT": Image(result.count, "", "samples kept"),
     }
-    tables = (levels, check_table_hdu(checks), inputs_hdu(inputs))
+    tables = (levels, checks_table(checks), inputs_table(inputs))
     return write_product(root, responsivity_path(night, result.band), primary, images, tables)
 
 
@@ -484,7 +476,7 @@ class ScanJob:
             "CANONNGT": (self.canonical.night, "night of the canonical"),
         }
 
-        def primary(kind: str, status: str = "", cause: str = "") -> fits.Header:
+        def primary(kind: str, status: str = "", cause: str = "") -> list[Card]:
             return primary_cards(
                 kind,
                 band=s.band,
@@ -529,7 +521,7 @@ class ScanJob:
                     stream.write("DQ", block.mask)
 
                 result = calibrate_scan(loaded.raw, **arguments, sink=sink)
-                file = stream.finish([_frames_hdu(loaded, result), inputs_hdu(inputs)])
+                file = stream.finish([_frames_table(loaded, result), inputs_table(inputs)])
             made.append((file, {**meta, "kind": "frames"}, inputs))
         else:
             result = calibrate_scan(loaded.raw, **arguments)
@@ -537,10 +529,10 @@ class ScanJob:
         all_checks = [c for b in result.blocks for c in b.verdict.checks]
         numbers = [k for k, b in enumerate(result.blocks) for _ in b.verdict.checks]
         tables = [
-            _blocks_hdu(result),
-            _frames_hdu(loaded, result),
-            check_table_hdu(all_checks, numbers),
-            inputs_hdu(inputs),
+            _blocks_table(result),
+            _frames_table(loaded, result),
+            checks_table(all_checks, numbers),
+            inputs_table(inputs),
         ]
         path = sky_offsets_path(s.night, s.band, s.scan, read)
         file = write_product(self.root, path, primary("sky-offsets", result.status, result.cause), images, tables)
@@ -622,38 +614,38 @@ def _offset_images(result: ScanCalibration, shape: tuple[int, int]) -> dict[str,
     }
 
 
-def _blocks_hdu(result: ScanCalibration) -> fits.BinTableHDU:
+def _blocks_table(result: ScanCalibration) -> Table:
     blocks = result.blocks
-    return fits.BinTableHDU.from_columns(
-        [
-            fits.Column("BLOCK", "J", array=np.arange(len(blocks))),
-            fits.Column("FIRST", "J", array=[b.offset.first for b in blocks]),
-            fits.Column("LAST", "J", array=[b.offset.last for b in blocks]),
-            fits.Column("LEVEL", "D", unit="DN", array=[b.offset.level_dn for b in blocks]),
-            fits.Column("STATUS", "12A", array=np.array([b.verdict.status for b in blocks], dtype="S12")),
-            fits.Column("USED", "J", array=[b.used_block for b in blocks]),
-        ],
-        name="BLOCKS",
+    return Table(
+        "BLOCKS",
+        (
+            Column("BLOCK", "J", np.arange(len(blocks))),
+            Column("FIRST", "J", [b.offset.first for b in blocks]),
+            Column("LAST", "J", [b.offset.last for b in blocks]),
+            Column("LEVEL", "D", [b.offset.level_dn for b in blocks], "DN"),
+            Column("STATUS", "12A", [b.verdict.status for b in blocks]),
+            Column("USED", "J", [b.used_block for b in blocks]),
+        ),
     )
 
 
-def _frames_hdu(loaded: Loaded, result: ScanCalibration) -> fits.BinTableHDU:
+def _frames_table(loaded: Loaded, result: ScanCalibration) -> Table:
     n = len(loaded.time_mjd)
     own, used = np.empty(n, np.int32), np.empty(n, np.int32)
     for k, b in enumerate(result.blocks):
         own[b.offset.first : b.offset.last + 1] = k
         used[b.offset.first : b.offset.last + 1] = b.used_block
-    return fits.BinTableHDU.from_columns(
-        [
-            fits.Column("FRAME", "J", array=np.arange(n)),
-            fits.Column("TIME", "D", unit="d", array=loaded.time_mjd),
-            fits.Column("RA", "D", unit="deg", array=loaded.ra_deg),
-            fits.Column("DEC", "D", unit="deg", array=loaded.dec_deg),
-            fits.Column("BLOCK", "J", array=own),
-            fits.Column("USED", "J", array=used),
-            fits.Column("SUBST", "L", array=own != used),
-            fits.Column("LEVEL", "D", unit="DN", array=result.level_dn),
-            fits.Column("SHIFT", "D", unit="DN", array=result.shift_dn),
-        ],
-        name="FRAMES",
+    return Table(
+        "FRAMES",
+        (
+            Column("FRAME", "J", np.arange(n)),
+            Column("TIME", "D", loaded.time_mjd, "d"),
+            Column("RA", "D", loaded.ra_deg, "deg"),
+            Column("DEC", "D", loaded.dec_deg, "deg"),
+            Column("BLOCK", "J", own),
+            Column("USED", "J", used),
+            Column("SUBST", "L", own != used),
+            Column("LEVEL", "D", result.level_dn, "DN"),
+            Column("SHIFT", "D", result.shift_dn, "DN"),
+        ),
     )

@@ -15,7 +15,7 @@ from calib.archive.products import (
     Image,
     Input,
     dark_path,
-    inputs_hdu,
+    inputs_table,
     primary_cards,
     read_product,
     reference_path,
@@ -279,7 +279,7 @@ def _dark_reference(
         "DQ": Image(mask, "", "flags"),
         "NOISE": Image(images["NOISE"], "DN", "rms of nightly noise"),
     }
-    file = write_product(archive.root, path, primary, layers, (inputs_hdu(inputs),))
+    file = write_product(archive.root, path, primary, layers, (inputs_table(inputs),))
     with archive.begin() as connection:
         meta = {"kind": "reference-dark", "band": band, "read": read, "key": key}
         record_product(connection, file, meta, inputs, profile)

@@ -24,7 +24,7 @@ from calib.archive.products import (
     ProductFile,
     canonical_path,
     dark_path,
-    inputs_hdu,
+    inputs_table,
     primary_cards,
     read_product,
     responsivity_path,
@@ -414,4 +414,4 @@ def write_canonical(
         "ERR": Image(mean.error, "", "1 sigma of it"),
         "DQ": Image(mask, "", "flags"),
     }
-    return write_product(root, path, primary, images, (inputs_hdu(inputs),))
+    return write_product(root, path, primary, images, (inputs_table(inputs),))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.archive.products import Image, Input, ProductFile, inputs_hdu, primary_cards, write_product
+from calib.archive.products import Image, Input, ProductFile, inputs_table, primary_cards, write_product
 from calib.errors import RawFileError
 from calib.flags import flag, usable
 from calib.night import FileOutcome, JobResult, combine_key
@@ -113,7 +113,7 @@ class SuppliedJob:
         }
         if kind == "supplied-dark":
             images["NOISE"] = Image(np.full(value.shape, np.nan, np.float32), "DN", "unknown")
-        file = write_product(self.root, f"supplied/{band}/{name}.fits", primary, images, (inputs_hdu(inputs),))
+        file = write_product(self.root, f"supplied/{band}/{name}.fits", primary, images, (inputs_table(inputs),))
         meta = {"kind": kind, "band": band, "read": read if kind == "supplied-dark" else None, "key": key}
         return file, meta, inputs
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from calib import __version__
-from calib.archive.fits_stream import ImageStream, summed_header, table_bytes
+from calib.archive.fits_stream import Card, Column, ImageStream, Table, summed_header, table_bytes
 from calib.checks import CheckResult
 from calib.errors import ArchiveError
 from calib.flags import FLAGS
@@ -121,25 +122,25 @@ def primary_cards(
     status: str | None = None,
     cause: str = "",
     extra: Mapping[str, tuple[object, str]] | None = None,
-) -> fits.Header:
-    """Return the primary header every product begins with."""
-    cards = fits.Header()
-    cards["PRODUCT"] = (kind, "what this is")
+) -> list[Card]:
+    """Return the cards every product begins with."""
+    cards: list[Card] = [("PRODUCT", kind, "what this is")]
     if night is not None:
-        cards["NIGHT"] = (night, "local date on which the night begins")
-    cards["FILTER"] = (band, "band")
+        cards.append(("NIGHT", night, "local date on which the night begins"))
+    cards.append(("FILTER", band, "band"))
     if status is not None:
-        cards["STATUS"] = (status, "verdict")
-        cards["CAUSE"] = _plain(cause)
+        cards += [("STATUS", status, "verdict"), ("CAUSE", _plain(cause), "")]
     for name, (value, comment) in (extra or {}).items():
         if isinstance(value, float) and not np.isfinite(value):
             continue
-        cards[name] = (_plain(value) if isinstance(value, str) else value, comment)
-    cards["PROFILE"] = (profile_name, "instrument profile")
-    cards["PROFHASH"] = profile_hash
-    cards["PRODKEY"] = key
-    cards["SOFTWARE"] = (f"vesper {__version__}", "made by")
-    return cards
+        cards.append((name, _plain(value) if isinstance(value, str) else value, comment))
+    return [
+        *cards,
+        ("PROFILE", profile_name, "instrument profile"),
+        ("PROFHASH", profile_hash, ""),
+        ("PRODKEY", key, ""),
+        ("SOFTWARE", f"vesper {__version__}", "made by"),
+    ]
 
 
 _PLAIN = str.maketrans(
@@ -165,57 +166,58 @@ def _plain(text: str) -> str:
     return "".join(c if 32 <= ord(c) < 127 else "?" for c in text.translate(_PLAIN))
 
 
-def image_cards(image: Image) -> fits.Header:
+def image_cards(image: Image) -> list[Card]:
     """Return the cards of an image extension: unit, meaning, and for masks the table of flags."""
-    cards = fits.Header()
+    cards: list[Card] = []
     if image.unit:
-        cards["BUNIT"] = _plain(image.unit)
+        cards.append(("BUNIT", _plain(image.unit), ""))
     if image.meaning:
-        cards["MEANING"] = _plain(image.meaning)
+        cards.append(("MEANING", _plain(image.meaning), ""))
     if image.data.dtype.kind in "iu" and image.meaning == "flags":
-        for f in FLAGS:
-            cards[f"FLAG{f.bit}"] = (f.name, _plain(f"{f.value}: {f.meaning}")[:46])
+        cards += [(f"FLAG{f.bit}", f.name, _plain(f"{f.value}: {f.meaning}")[:46]) for f in FLAGS]
     return cards
 
 
-def check_table_hdu(checks: Sequence[CheckResult], blocks: Sequence[int] | None = None) -> fits.BinTableHDU:
+def checks_table(checks: Sequence[CheckResult], blocks: Sequence[int] | None = None) -> Table:
     """Return the table ``CHECKS``: one row per check (and block)."""
-    columns = [
-        fits.Column("CHECK", "24A", array=np.array([c.check.name for c in checks], dtype="S24")),
-        fits.Column("VALUE", "D", array=np.array([c.value for c in checks], float)),
-        fits.Column("BOUND", "3A", array=np.array([c.check.bound for c in checks], dtype="S3")),
-        fits.Column("LIMIT", "D", array=np.array([c.limit for c in checks], float)),
-        fits.Column("UNIT", "8A", array=np.array([_plain(c.check.unit) for c in checks], dtype="S8")),
-        fits.Column("PASSED", "L", array=np.array([c.passed for c in checks], bool)),
-    ]
-    if blocks is not None:
-        columns.insert(0, fits.Column("BLOCK", "J", array=np.array(blocks, np.int32)))
-    return fits.BinTableHDU.from_columns(columns, name="CHECKS")
+    of_block = () if blocks is None else (Column("BLOCK", "J", blocks),)
+    return Table(
+        "CHECKS",
+        (
+            *of_block,
+            Column("CHECK", "24A", [c.check.name for c in checks]),
+            Column("VALUE", "D", [c.value for c in checks]),
+            Column("BOUND", "3A", [c.check.bound for c in checks]),
+            Column("LIMIT", "D", [c.limit for c in checks]),
+            Column("UNIT", "8A", [_plain(c.check.unit) for c in checks]),
+            Column("PASSED", "L", [c.passed for c in checks]),
+        ),
+    )
 
 
-def inputs_hdu(inputs: Sequence[Input]) -> fits.BinTableHDU:
+def inputs_table(inputs: Sequence[Input]) -> Table:
     """Return the table ``INPUTS``: role, name and hash of everything the product was made from.
 
     The hash of a raw file is the BLAKE3 of its bytes, that of a product its key.
     """
     wide = max([len(_plain(i.name)) for i in inputs], default=1)
-    return fits.BinTableHDU.from_columns(
-        [
-            fits.Column("ROLE", "16A", array=np.array([i.role for i in inputs], dtype="S16")),
-            fits.Column("NAME", f"{wide}A", array=np.array([_plain(i.name) for i in inputs], dtype=f"S{wide}")),
-            fits.Column("HASH", "64A", array=np.array([i.hash for i in inputs], dtype="S64")),
-        ],
-        header=fits.Header([("COMMENT", "HASH of raw files: BLAKE3 of the bytes (b3sum FILE); of products: KEY")]),
-        name="INPUTS",
+    return Table(
+        "INPUTS",
+        (
+            Column("ROLE", "16A", [i.role for i in inputs]),
+            Column("NAME", f"{wide}A", [_plain(i.name) for i in inputs]),
+            Column("HASH", "64A", [i.hash for i in inputs]),
+        ),
+        "HASH: raw files BLAKE3 (b3sum FILE), products PRODKEY",
     )
 
 
 def write_product(
     root: Path,
     path: str,
-    primary: fits.Header,
+    primary: Sequence[Card],
     images: Mapping[str, Image],
-    tables: Sequence[fits.BinTableHDU] = (),
+    tables: Sequence[Table] = (),
 ) -> ProductFile:
     """Write a product beside its place, flush it to disk, and rename it.
 
@@ -229,7 +231,7 @@ def write_product(
     ) as stream:
         for name, image in images.items():
             stream.write(name, image.data)
-        return stream.finish(list(tables))
+        return stream.finish(tables)
 
 
 class ProductStream:
@@ -239,8 +241,8 @@ class ProductStream:
         self,
         root: Path,
         path: str,
-        primary: fits.Header,
-        extensions: Mapping[str, tuple[fits.Header, np.dtype[np.generic], tuple[int, ...]]],
+        primary: Sequence[Card],
+        extensions: Mapping[str, tuple[Sequence[Card], np.dtype[np.generic], tuple[int, ...]]],
         *,
         durable: bool = True,
     ) -> None:
@@ -259,7 +261,7 @@ class ProductStream:
         except OSError as error:
             raise _unwritable(self._target, error) from error
 
-    def finish(self, tables: list[fits.BinTableHDU]) -> ProductFile:
+    def finish(self, tables: Sequence[Table]) -> ProductFile:
         """Complete the file and give it its name."""
         try:
             self._stream.finish(tables)
@@ -326,20 +328,21 @@ def set_verdict(root: Path, path: str, status: str, cause: str, checks: Sequence
         units = list(walk(ByteReader(content), len(content)))  # type: ignore[arg-type]  # reads like a file
         if all(unit.name != "CHECKS" for unit in units):
             raise KeyError("no table CHECKS")
-        with part.open("wb") as file:
-            # Unit by unit as bytes: to open and write the images anew would take several times as long.
-            for unit in units:
-                if unit.name == "CHECKS":
-                    file.write(table_bytes(check_table_hdu(checks)))
-                    continue
-                header = fits.Header.fromstring(bytes(content[unit.start : unit.data_start]))
-                if unit.index == 0:
-                    _set_cards(header, status, cause)
-                file.write(summed_header(header, int(header["DATASUM"]), "when written"))
-                file.write(content[unit.data_start : unit.end])
-            file.flush()
+        # Unit by unit as bytes: to open and write the images anew would take several times as long.
+        pieces = [content[unit.start : unit.end] for unit in units]
+        for k, unit in enumerate(units):
+            if unit.name == "CHECKS":
+                pieces[k] = memoryview(table_bytes(checks_table(checks)))
+        header = fits.Header.fromstring(bytes(content[: units[0].data_start]))
+        _set_cards(header, status, cause)
+        pieces[0] = memoryview(summed_header(header, int(header["DATASUM"])))
+        digest = blake3()
+        with part.open("wb", buffering=0) as file:
+            for piece in pieces:
+                digest.update(piece)
+                while piece:
+                    piece = piece[file.write(piece) :]
             os.fsync(file.fileno())
-        found_hash = file_hash(part)
         os.replace(part, target)
     except (OSError, KeyError, TypeError, ValueError, Refusal) as error:
         part.unlink(missing_ok=True)
@@ -347,4 +350,4 @@ def set_verdict(root: Path, path: str, status: str, cause: str, checks: Sequence
             raise _unwritable(target, error) from error
         raise ArchiveError(f"{target} is damaged ({error}); delete it and run `calib run` again") from error
     found = target.stat()
-    return ProductFile(path, found_hash, found.st_size, found.st_mtime_ns)
+    return ProductFile(path, digest.hexdigest(), found.st_size, found.st_mtime_ns)

@@ -88,7 +88,7 @@ def open_stream(path: Path) -> tuple[BinaryIO, int | None]:
 def content_hash(file: io.RawIOBase) -> str:
     """Return the BLAKE3 (hex) of an unbuffered file, from where it stands to its end."""
     # Read in pieces that stay in the cache. To map the file would be no faster, and kill us should it be cut meanwhile.
-    digest, piece = blake3(), memoryview(bytearray(HASHED_BYTES))
+    digest, piece = blake3(), np.empty(HASHED_BYTES, np.uint8).data
     while got := file.readinto(piece):
         digest.update(piece[:got])
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from calib.archive.products import (
     Image,
     ProductStream,
     file_hash,
-    inputs_hdu,
+    inputs_table,
     primary_cards,
     read_product,
     set_verdict,
@@ -181,7 +181,7 @@ def primary(**changes: object) -> fits.Header:
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     image = {"SCI": Image(np.arange(12.0, dtype=np.float32).reshape(3, 4), "DN")}
-    files = [write_product(tmp_path, f"{k}/a.fits", primary(), image, [inputs_hdu([])]) for k in range(2)]
+    files = [write_product(tmp_path, f"{k}/a.fits", primary(), image, [inputs_table([])]) for k in range(2)]
     assert files[0].content_hash == files[1].content_hash == file_hash(tmp_path / "1" / "a.fits")
     assert files[0].size == (tmp_path / "0" / "a.fits").stat().st_size
 
