@@ -57,5 +57,20 @@ def demo(**options: Any) -> None:
     run_demo(**options)
 
 
+@main.command()
+@click.argument("night")
+@click.option(
+    "--archive", "archive_dir", required=True, type=click.Path(path_type=Path, file_okay=False), help="The archive."
+)
+@click.option("-o", "--output", required=True, help="File to write; - for standard output.")
+def report(night: str, archive_dir: Path, output: str) -> None:
+    """Write NIGHT (YYYY-MM-DD, or latest) as one HTML file that opens offline and prints."""
+    from monitor.report import write_report
+
+    found = write_report(archive_dir, night, output)
+    if output != "-":
+        click.echo(f"report of {found} in {output}")
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,110 @@
+"""What a report and a digest say of a night as a whole; the states and sentences are those of `monitor.compute`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+
+import pandas as pd
+
+from monitor.collect import Row, Snapshot
+from monitor.collect_scan import records
+from monitor.compute import BandHealth, band_health
+from monitor.palette import STATES, State
+from monitor.report.alerts import OpenAlert, open_alerts
+
+__all__ = ["NightFacts", "SignOff", "age_nights", "decisions_of", "night_facts", "sign_off"]
+
+# As a card takes its state from its badges, a night takes it from its bands.
+_WORST_FIRST = ("bad", "rejected", "watch", "notice", "notrun", "pending", "provisional", "unknown", "good")
+
+
+@dataclass(frozen=True)
+class SignOff:
+    """Who signed a night off, when (UTC, ISO), and with which words."""
+
+    who: str
+    time: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NightFacts:
+    """A night in short.
+
+    Attributes
+    ----------
+    night : str
+        ISO date.
+    health : tuple of BandHealth
+        As Review has it, bands in their order.
+    alerts : tuple of OpenAlert
+        Worst first.
+    signed : SignOff or None
+    """
+
+    night: str
+    health: tuple[BandHealth, ...]
+    alerts: tuple[OpenAlert, ...]
+    signed: SignOff | None
+
+    @property
+    def state(self) -> State:
+        """The worst state of any band."""
+        worst = {h.worst for h in self.health}
+        return STATES[next((s for s in _WORST_FIRST if s in worst), "unknown")]
+
+    @property
+    def unread(self) -> tuple[OpenAlert, ...]:
+        """The alerts that nobody has acknowledged."""
+        return tuple(a for a in self.alerts if not a.acknowledged_by)
+
+    @property
+    def alert_words(self) -> str:
+        """How many alerts are open, and how many of them are new."""
+        n, new = len(self.alerts), sum(a.new for a in self.alerts)
+        words = f"{n or 'no'} open alert{'s' if n != 1 else ''}"
+        return words + (f", {new} new tonight" if new else "")
+
+
+def night_facts(snapshot: Snapshot, night: str) -> NightFacts:
+    """Return a night in short."""
+    health = tuple(band_health(snapshot, night, band) for band in snapshot.bands)
+    return NightFacts(night, health, open_alerts(snapshot, night), sign_off(snapshot, night))
+
+
+def decisions_of(snapshot: Snapshot, night: str) -> list[Row]:
+    """Return the decisions on a night in order, each with ``undone_by``: the number of the one that took it back."""
+    d = snapshot.decisions
+    if d.empty:
+        return []
+    undone = {int(r["undoes"]): int(r["id"]) for r in records(d[d["kind"] == "undo"]) if r["undoes"] is not None}
+    return [r | {"undone_by": undone.get(int(r["id"]))} for r in records(d[d["night"] == night])]
+
+
+def sign_off(snapshot: Snapshot, night: str) -> SignOff | None:
+    """Return the last sign-off of a night that stands."""
+    standing = [r for r in decisions_of(snapshot, night) if r["kind"] == "sign-off" and r["undone_by"] is None]
+    if not standing:
+        return None
+    last = standing[-1]
+    return SignOff(str(last["who"]), str(last["time"]), str(last["reason"]))
+
+
+def age_nights(night: str, utc_offset_hours: float, now: datetime | None = None) -> int:
+    """Return how many nights before last night a night is; 0 for last night and tonight.
+
+    Parameters
+    ----------
+    now : datetime, optional
+        With its time zone; the present by default.
+    """
+    here = timezone(timedelta(hours=utc_offset_hours))
+    today = (now or datetime.now(here)).astimezone(here).date()
+    # A night is named by its evening: the one that ended this morning bears yesterday's date.
+    return max((today - date.fromisoformat(night)).days - 1, 0)
+
+
+def days_before(night: str, days: int) -> str:
+    """Return the date so many days before a night."""
+    return str((pd.Timestamp(night) - pd.Timedelta(days=days)).date().isoformat())
