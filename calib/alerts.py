@@ -50,7 +50,6 @@ def update_alerts(archive: Archive, profile: Profile, standards: Standards, ruli
         *_proposals(standards),
         *_stand_ins(archive),
     ):
-        row["acknowledged_by"] = rulings.acknowledged.get((row["night"], row["band"], row["product"], row["metric"]))
         found[row["night"], row["band"], row["product"], row["region"], row["metric"]] = row
     with archive.begin() as connection:
         connection.execute(sa.delete(schema.alerts))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from calib import __version__
+from calib.cli_profile import profile as profile_commands
 from calib.errors import CalibError
 
 _archive_option = click.option(
@@ -73,23 +74,47 @@ def simulate(out: Path, nights: int, start: str, seed: int, scenario: str, scans
 
 
 @main.command()
-@click.argument("raw", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("raw", nargs=-1, type=click.Path(path_type=Path))
 @_archive_option
 @click.option("--instrument", default=None, help="Shipped profile or TOML file.  [default: the archive's, else 2mass]")
-@click.option("--frames/--no-frames", default=True, help="Write the final frames of scans.")
+@click.option(
+    "--frames/--no-frames",
+    default=None,
+    help="Write the final frames of scans.  [default: yes; without RAW, of those scans that have them]",
+)
+@click.option(
+    "--scans/--no-scans",
+    default=True,
+    help="Calibrate scans; without, those that are not up to date are marked as in need of it.",
+)
 @click.option("--workers", default=2, type=click.IntRange(1, 64), help="Jobs at a time.")
-def run(raw: tuple[Path, ...], archive_dir: Path, instrument: str | None, frames: bool, workers: int) -> None:
-    """Bring the archive up to date with the files and folders RAW."""
+def run(
+    raw: tuple[Path, ...],
+    archive_dir: Path,
+    instrument: str | None,
+    frames: bool | None,
+    scans: bool,
+    workers: int,
+) -> None:
+    """Bring the archive up to date with the files and folders RAW, and with what people decided.
+
+    Without RAW: with the raw files that it knows already.
+    """
     from calib.archive.database import Archive
+    from calib.archive.versions import replaced_words
     from calib.profile import load_profile
     from calib.survey import run_survey
     from calib.terminal import progress_bar
 
     chosen = load_profile(instrument) if instrument else None
-    archive = Archive(archive_dir, create=True)
+    archive = Archive(archive_dir, create=bool(raw))
     profile = chosen or archive.current_profile() or load_profile("2mass")
+    if chosen and (replaced := replaced_words(archive, chosen)):
+        click.echo(replaced, err=True)
+    if frames is None and raw:
+        frames = True
     with progress_bar("run") as progress:
-        report = run_survey(archive, profile, raw, frames=frames, workers=workers, progress=progress)
+        report = run_survey(archive, profile, raw, frames=frames, scans=scans, workers=workers, progress=progress)
     for message in report.messages:
         click.echo(message, err=True)
     if report.idle:
@@ -192,7 +217,7 @@ def lineage(path: str, archive_dir: Path) -> None:
 
 @main.group()
 def decide() -> None:
-    """Rule on a matter: override, hardware period, acknowledgement, sign-off; or undo one."""
+    """Rule on a matter: override, hardware period, alert, sign-off; or undo one."""
 
 
 def _decision_options(function: Any) -> Any:
@@ -205,14 +230,35 @@ def _decision_options(function: Any) -> Any:
     return function
 
 
-def _record(archive_dir: Path, **decision: Any) -> None:
+_preview_option = click.option("--preview", is_flag=True, help="Say what would follow, and record nothing.")
+
+
+def _record(archive_dir: Path, *, preview: bool = False, **decision: Any) -> None:
     from calib.archive.database import Archive
     from calib.archive.decisions import decide as append
 
-    number = append(Archive(archive_dir), **decision)
+    archive = Archive(archive_dir)
+    if preview:
+        _foretell(archive, decision)
+        return
+    number = append(archive, **decision)
     click.echo(f"decision {number} recorded")
     if decision["kind"] in ("override", "period", "undo"):
-        click.echo("`calib run` with the raw files redoes what depends on it")
+        click.echo(f"`calib run --archive {archive_dir}` redoes what depends on it")
+
+
+def _foretell(archive: Any, decision: dict[str, Any]) -> None:
+    from calib.archive.decision_rules import validated
+    from calib.archive.decisions import active_decisions
+    from calib.consequences import what_would_follow
+    from calib.consequences_words import consequences_lines
+
+    row = validated(archive, decision, active_decisions(archive))
+    profile = archive.current_profile()
+    undone = [row["undoes"]] if row["kind"] == "undo" else []
+    found = what_would_follow(archive, profile, *([] if undone else [row]), without=undone)
+    for line in consequences_lines(found):
+        click.echo(line)
 
 
 @decide.command()
@@ -223,6 +269,7 @@ def _record(archive_dir: Path, **decision: Any) -> None:
 @click.option("--read", help="For a dark or sky offset.")
 @click.option("--scan", type=int, help="For a sky offset.")
 @click.option("--block", type=int, help="For a sky offset, counted from 0.")
+@_preview_option
 @_decision_options
 def override(archive_dir: Path, **what: Any) -> None:
     """Accept or reject a product against its verdict."""
@@ -232,70 +279,90 @@ def override(archive_dir: Path, **what: Any) -> None:
 @decide.command()
 @click.argument("night")
 @click.option("--band", help="One band.  [default: all]")
+@click.option("--moves", type=int, help="Number of the decision that started the period which is to begin on NIGHT.")
+@_preview_option
 @_decision_options
-def period(archive_dir: Path, **what: Any) -> None:
-    """Start a hardware period on NIGHT."""
-    _record(archive_dir, kind="period", **what)
+def period(archive_dir: Path, moves: int | None, preview: bool, **what: Any) -> None:
+    """Start a hardware period on NIGHT, or let one begin there instead of where it does."""
+    if moves is None or preview:
+        _record(archive_dir, kind="period", preview=preview, **what)
+        return
+    from calib.archive.database import Archive
+    from calib.archive.decisions import move_period
+
+    if what.pop("band") is not None:
+        raise click.UsageError("a period that is moved keeps its bands: leave out --band")
+    click.echo(f"decision {move_period(Archive(archive_dir), period=moves, **what)} recorded")
 
 
 @decide.command()
 @click.argument("night")
-@click.argument("band")
-@click.argument("product")
-@click.argument("metric")
+@click.option("--band", help="One band.  [default: all]")
 @_decision_options
-def acknowledge(archive_dir: Path, metric: str, **what: Any) -> None:
-    """Acknowledge the alert on METRIC of PRODUCT that began on NIGHT."""
-    _record(archive_dir, kind="acknowledge", value=metric, **what)
+def dismiss(archive_dir: Path, **what: Any) -> None:
+    """Dismiss the proposal of a hardware period that would begin on NIGHT."""
+    _record(archive_dir, kind="dismiss", **what)
+
+
+def _alert_arguments(function: Any) -> Any:
+    for option in (
+        click.option("--region", default="array", help="Region that the alert is on."),
+        click.argument("metric"),
+        click.argument("product"),
+        click.argument("band"),
+        click.argument("night"),
+    ):
+        function = option(function)
+    return function
+
+
+@decide.command()
+@_alert_arguments
+@click.option("--expires", help="Last day on which it counts, YYYY-MM-DD.  [default: it does not expire]")
+@_decision_options
+def acknowledge(archive_dir: Path, **what: Any) -> None:
+    """Acknowledge the alert on METRIC of PRODUCT that was seen on NIGHT."""
+    _record(archive_dir, kind="acknowledge", **what)
+
+
+@decide.command()
+@_alert_arguments
+@_decision_options
+def resolve(archive_dir: Path, **what: Any) -> None:
+    """Close the alert on METRIC of PRODUCT that was seen on NIGHT; it opens again if it is still there later."""
+    _record(archive_dir, kind="resolve", **what)
 
 
 @decide.command("sign-off")
 @click.argument("night")
-@_decision_options
+@click.option("--reason", default="", help="A remark.")
+@click.option("--who", envvar="USER", required=True, help="Who signs.  [default: $USER]")
+@_archive_option
 def sign_off(archive_dir: Path, **what: Any) -> None:
-    """Sign a night off as seen."""
+    """Sign a night off as seen, with the hash of what it shows now."""
     _record(archive_dir, kind="sign-off", **what)
 
 
 @decide.command()
+@click.argument("night")
+@click.option("--band", help="Band it is about.")
+@click.option("--product", help="Product it is about.")
+@_decision_options
+def note(archive_dir: Path, **what: Any) -> None:
+    """Leave a remark on a night, --reason."""
+    _record(archive_dir, kind="note", **what)
+
+
+@decide.command()
 @click.argument("decision", type=int)
+@_preview_option
 @_decision_options
 def undo(archive_dir: Path, decision: int, **what: Any) -> None:
     """Take back DECISION, by its number."""
     _record(archive_dir, kind="undo", undoes=decision, **what)
 
 
-@main.group()
-def profile() -> None:
-    """Instrument profiles."""
-
-
-@profile.command("check")
-@click.argument("file")
-@click.argument("raw", nargs=-1, type=click.Path(path_type=Path))
-def profile_check(file: str, raw: tuple[Path, ...]) -> None:
-    """Validate a profile and say of each RAW file how it would be read."""
-    from calib.errors import RawFileError
-    from calib.profile import load_profile
-    from calib.raw import find_raw, identify
-
-    loaded = load_profile(file)
-    click.echo(f"profile {loaded.name} is sound: bands {', '.join(loaded.bands)}, reads {', '.join(loaded.reads)}")
-    refused = 0
-    for path in find_raw(raw) if raw else []:
-        try:
-            i = identify(path, loaded)
-        except RawFileError as error:
-            refused += 1
-            click.echo(f"{path}: refused: {error.reason}")
-        else:
-            scan = f" {i.scan}" if i.scan is not None else ""
-            click.echo(
-                f"{path}: {i.obs_type}{scan}, band {i.band or 'any'}, night {i.night or 'none'}, "
-                f"{i.n_frames} frame{'s' if i.n_frames != 1 else ''}"
-            )
-    if refused:
-        sys.exit(1)
+main.add_command(profile_commands)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@
     ├── RawFileError      a raw file that is refused (carries path and reason)
     ├── ArchiveError      an archive that is missing, locked, too new or damaged
     └── DecisionError     a decision that names nothing or contradicts itself
+        └── DecisionConflict  a decision that another person's has overtaken
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["ArchiveError", "CalibError", "DecisionError", "ProfileError", "RawFileError"]
+__all__ = ["ArchiveError", "CalibError", "DecisionConflict", "DecisionError", "ProfileError", "RawFileError"]
 
 
 class CalibError(Exception):
@@ -65,3 +66,7 @@ class ArchiveError(CalibError):
 
 class DecisionError(CalibError):
     """A decision that names nothing in the archive or contradicts itself."""
+
+
+class DecisionConflict(DecisionError):
+    """A decision on what has changed since it was looked at: somebody else decided, or the night is another."""

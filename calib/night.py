@@ -169,7 +169,7 @@ class DarkJob:
     @staticmethod
     def key(profile: Profile, band: str, read: str, hashes: tuple[str, ...]) -> str:
         """Return the key of a dark made from files with these content hashes."""
-        sections = ("detector", "reads", "dark", "pixels", "layout")
+        sections = ("detector", "reads", "dark.clip_sigma", "pixels", "layout")
         return combine_key("dark", profile.fingerprint(*sections), band, read, *hashes)
 
     def run(self) -> JobResult:
@@ -564,6 +564,7 @@ class ScanJob:
             "canonical_night": self.canonical.night,
             "canonical_status": self.canonical.status,
             "has_frames": self.frames,
+            "stale": "",
             "key": key,
             "profile_hash": self.profile.hash,
         }

@@ -31,13 +31,13 @@ from calib.archive.products import (
     set_verdict,
     write_product,
 )
-from calib.canonical import Candidate, Survey, nearest_accepted, settle
-from calib.checks import CheckResult, Verdict, check_table, evaluate, judge
+from calib.canonical import Survey
+from calib.checks import CheckResult, Verdict, judge
 from calib.comparisons import DarkComparison, FlatComparison
-from calib.dark import compare_darks
 from calib.flags import flag, usable
 from calib.night import MasterFile, combine_key
 from calib.profile import Profile
+from calib.settling import COMPARED, canonical_night, dark_night, settled_darks, settled_flats
 from calib.verdict import Flat, mean_flat, origin_of
 
 __all__ = ["Standards", "drop_product", "record_product"]
@@ -134,26 +134,8 @@ class Standards:
     def _settle_dark(self, band: str, read: str) -> set[str]:
         d = schema.darks
         rows = {r["night"]: r for r in self.archive.rows(sa.select(d).where(d.c.band == band, d.c.read == read))}
-        limits = self.profile.limits_for("dark", band, read)
-        cells = {n: np.array(r["cells_dn"], dtype=float) for n, r in rows.items()}
-        structure = {k: v for k, v in limits.items() if k == "structure"}
-
-        def compare(night: str, standard: tuple[str, ...]) -> Verdict:
-            mean = np.mean([cells[n] for n in standard], axis=0)
-            return judge(evaluate("dark", compare_darks(cells[night], mean), structure))
-
         images = DarkComparison(self.archive, self.profile, band, read, rows)
-        surveys: dict[str, Survey] = {}
-        for period, nights in self._periods(rows, band).items():
-            candidates = [
-                Candidate(
-                    n,
-                    _own_checks("dark", rows[n], limits, skip=("structure",)),
-                    self.rulings.dark.get((n, band, read)),
-                )
-                for n in nights
-            ]
-            surveys[period] = settle(candidates, compare, self.profile.canonical)
+        surveys = settled_darks(rows, band, read, self.profile, self.rulings)
         before = self._darks.get((band, read))
         self._darks[band, read] = surveys
         for n, r in rows.items():
@@ -183,12 +165,12 @@ class Standards:
 
     def dark_for(self, night: str, band: str, read: str) -> MasterFile | None:
         """Return the dark that a night is to be calibrated with."""
-        survey = self._darks.get((band, read), {}).get(self.rulings.period(night, band))
-        used = nearest_accepted(survey, night) if survey else None
+        surveys = self._darks.get((band, read), {})
+        used = dark_night(surveys, self.rulings, night, band)
         if used is None:
             return self._supplied.get(("supplied-dark", band, read))
         key, path = self._dark_keys[band, read, used]
-        assert survey is not None
+        survey = surveys[self.rulings.period(night, band)]
         status = next(s.verdict.status for s in survey.nights if s.night == used)
         return MasterFile(path, key, used, status)
 
@@ -220,20 +202,8 @@ class Standards:
     def _settle_flat(self, band: str) -> set[str]:
         f = schema.flats
         rows = {r["night"]: r for r in self.archive.rows(sa.select(f).where(f.c.band == band))}
-        limits = self.profile.limits_for("flat", band, self.profile.responsivity.read)
         compare = FlatComparison(self.archive, self.profile, band, rows)
-        compared = {c for c in check_table("flat") if c in _COMPARED}
-        surveys: dict[str, Survey] = {}
-        for period, nights in self._periods(rows, band).items():
-            candidates = [
-                Candidate(
-                    n,
-                    _own_checks("flat", rows[n], limits, skip=tuple(compared)) if rows[n]["key"] else (),
-                    self.rulings.flat.get((n, band)) if rows[n]["key"] else None,
-                )
-                for n in nights
-            ]
-            surveys[period] = settle(candidates, compare, self.profile.canonical)
+        surveys = settled_flats(rows, band, self.profile, self.rulings, compare)
         self._flats[band] = surveys
         self._canonicals[band] = {}
         changed: set[str] = set()
@@ -265,7 +235,7 @@ class Standards:
             "override": (s.night, band) in self.rulings.flat,
         }
         values = {c.check.name: _db(c.value) for c in verdict.checks}
-        update |= {n: values.get(n) for n in _COMPARED}
+        update |= {n: values.get(n) for n in COMPARED}
         path = responsivity_path(s.night, band)
         changed = set()
         if canonical_key is not None:
@@ -301,24 +271,14 @@ class Standards:
 
     def canonical_for(self, night: str, band: str) -> MasterFile | None:
         """Return the canonical that a night is to be calibrated with: its own, else of the nearest earlier night."""
-        period = self.rulings.period(night, band)
-        survey = self._flats.get(band, {}).get(period)
         known = self._canonicals.get(band, {})
-        nights = [s.night for s in survey.nights if s.night in known] if survey else []
-        before = [n for n in nights if n <= night]
-        used = before[-1] if before else (nights[0] if nights else None)
+        used = canonical_night(self._flats.get(band, {}), known, self.rulings, night, band)
         if used is None:
             return self._supplied.get(("supplied-flat", band, None))
         key, status = known[used]
         return MasterFile(canonical_path(used, band), key, used, status)
 
     # Common ----------------------------------------------------------------------------------------------------
-
-    def _periods(self, rows: Iterable[str], band: str) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for night in sorted(rows):
-            found[self.rulings.period(night, band)].append(night)
-        return found
 
     def _update_verdict(
         self,
@@ -352,9 +312,6 @@ def _named(verdict: Verdict, cause: str) -> Verdict:
     return judge(verdict.checks, cause=cause)
 
 
-_COMPARED = ("pixel_scatter", "cell_rms", "cell_extreme", "gradient", "quadrant", "beyond_2pct")
-
-
 def _canonical_status(verdict: Verdict, settled: Any, members: tuple[str, ...], rows: dict[str, Row]) -> str:
     if settled.overtaken:
         return "overtaken"
@@ -367,15 +324,6 @@ def _db(value: float) -> float | None:
 
 def _as_text(checks: Iterable[CheckResult]) -> list[str]:
     return [f"{c.check.name} {c.value!r} {c.limit!r}" for c in checks]
-
-
-def _own_checks(subject: str, row: Row, limits: Any, skip: tuple[str, ...]) -> tuple[CheckResult, ...]:
-    values = {}
-    for name in check_table(subject):
-        if name not in skip:
-            number = row["n_frames"] if name == "frames" else row[name]
-            values[name] = float("nan") if number is None else float(number)
-    return evaluate(subject, values, limits)
 
 
 def write_canonical(

@@ -37,6 +37,9 @@ from calib.supplied import SuppliedJob
 __all__ = ["Progress", "RunReport", "run_survey"]
 
 Row = dict[str, Any]
+
+# Kinds of decisions that change what is computed.
+_RULING = ("override", "period", "dismiss")
 Progress = Callable[[int, int, str], None]
 
 
@@ -88,7 +91,8 @@ def run_survey(
     profile: Profile,
     raw: Iterable[Path],
     *,
-    frames: bool = True,
+    frames: bool | None = True,
+    scans: bool = True,
     workers: int = 2,
     progress: Progress = _quiet,
 ) -> RunReport:
@@ -99,9 +103,12 @@ def run_survey(
     archive : Archive
     profile : Profile
     raw : iterable of Path
-        Files and folders.
-    frames : bool
-        Write the final frames of scans.
+        Files and folders; beside them, whatever the archive knows already.
+    frames : bool or None
+        Write the final frames of scans; None: of those scans that have them, and of new ones.
+    scans : bool
+        Calibrate scans. Without, those that are not up to date are marked as `stale`, with the reason: so a decision
+        shows its consequences for verdicts and canonicals within seconds, and its scans follow when wanted.
     workers : int
         Jobs at a time.
     progress : callable
@@ -117,12 +124,20 @@ def run_survey(
         If another run holds the archive, or it cannot be written.
     """
     with archive.writing():
-        return _Run(archive, profile, frames, workers, progress).run(raw)
+        return _Run(archive, profile, frames, scans, workers, progress).run(raw)
 
 
 class _Run:
-    def __init__(self, archive: Archive, profile: Profile, frames: bool, workers: int, progress: Progress) -> None:
-        self.archive, self.profile, self.frames = archive, profile, frames
+    def __init__(
+        self,
+        archive: Archive,
+        profile: Profile,
+        frames: bool | None,
+        scans: bool,
+        workers: int,
+        progress: Progress,
+    ) -> None:
+        self.archive, self.profile, self.frames, self.scans = archive, profile, frames, scans
         self.workers, self.progress = workers, progress
         self.report = RunReport()
 
@@ -153,8 +168,10 @@ class _Run:
                 with archive.begin() as connection:
                     self._unsettle(connection)
                 self._bring_up_to_date(pending, everything=everything)
-                with archive.begin() as connection:
-                    upsert(connection, schema.meta, [{"name": "settled", "value": self._state()}])
+                # Scans that still wait are found again by the next run that calibrates any.
+                if self.scans:
+                    with archive.begin() as connection:
+                        upsert(connection, schema.meta, [{"name": "settled", "value": self._state()}])
             status = "done"
         finally:
             p, f = schema.products, schema.files
@@ -200,8 +217,8 @@ class _Run:
 
     def _state(self) -> str:
         """Return a hash of everything but the raw files that the archive's content depends on."""
-        # A signature changes nothing that is computed.
-        standing = [f"{d['id']}" for d in active_decisions(self.archive) if d["kind"] != "sign-off"]
+        # A signature or a remark changes nothing that is computed.
+        standing = [f"{d['id']}" for d in active_decisions(self.archive) if d["kind"] in _RULING]
         numbers = [f"{k}{v}" for k, v in sorted(ALGORITHM.items())]
         return combine_key("compare", self.profile.hash, *numbers, *standing)
 
@@ -348,8 +365,10 @@ class _Run:
             if not self._adopt(standards):
                 break
             standing = rulings(self.archive)
-        self._work(list(self._scan_jobs(sequences, standards, standing)), done, total, f"{what}: scans")
-        self._give_up(schema.scans)
+        jobs = list(self._scan_jobs(sequences, standards, standing))
+        if self.scans:
+            self._work(jobs, done, total, f"{what}: scans")
+            self._give_up(schema.scans)
         self.progress(done, total, f"{what}: deviations")
         with self._clock("deviations"):
             update_references(self.archive, self.profile, standards)
@@ -430,7 +449,12 @@ class _Run:
             ruled = {r: standing.sky.get((s.night, s.band, s.scan, r), {}) for r in reads}
             rows = {r: known[s.night, s.band, s.scan, r] for r in reads if (s.night, s.band, s.scan, r) in known}
             for read in [r for r in rows if canonical is None or r not in darks]:
-                self._drop_scan(rows.pop(read))
+                if self.scans:
+                    self._drop_scan(rows.pop(read))
+                else:
+                    self._mark_scan(
+                        rows.pop(read), f"no usable {'dark' if read not in darks else 'canonical'} any more"
+                    )
             hashes = used_hashes(files)
             if hashes is not None and (canonical is None or not darks):
                 continue
@@ -445,9 +469,35 @@ class _Run:
                 ):
                     self._note_standards(s, rows, darks, canonical)
                     continue
+                if not self.scans:
+                    for r in rows.keys() & darks.keys():
+                        if rows[r]["key"] != current[r]:
+                            self._mark_scan(rows[r], self._why_stale(rows[r], darks[r], canonical, ruled[r]))
+            if not self.scans:
+                continue
             if whole := self._whole(s, files):
                 existing = {r: (row["key"], row["has_frames"]) for r, row in rows.items()}
-                yield ScanJob(self.archive.root, whole, self.profile, darks, canonical, ruled, self.frames, existing)
+                frames = self.frames if self.frames is not None else _had_frames(rows)
+                yield ScanJob(self.archive.root, whole, self.profile, darks, canonical, ruled, frames, existing)
+
+    def _why_stale(self, row: Row, dark: MasterFile, canonical: MasterFile, ruled: dict[int, Any]) -> str:
+        """Return in words what a scan would be calibrated with now, and was not."""
+        b = schema.sky_offsets
+        place = (b.c.night, b.c.band, b.c.scan, b.c.read)
+        query = sa.select(b.c.block).where(b.c.override, *(c == row[c.name] for c in place))
+        if {r["block"] for r in self.archive.rows(query)} != set(ruled):
+            return "a decision on its sky offsets"
+        if row["dark_night"] != dark.night:
+            return f"dark of {dark.night} instead of {row['dark_night']}"
+        if row["canonical_night"] != canonical.night:
+            return f"canonical of {canonical.night} instead of {row['canonical_night']}"
+        return f"the canonical of {canonical.night}, its dark or the profile changed"
+
+    def _mark_scan(self, row: Row, why: str) -> None:
+        t = schema.scans
+        place = (t.c.night, t.c.band, t.c.scan, t.c.read)
+        with self.archive.begin() as connection:
+            connection.execute(sa.update(t).where(*(column == row[column.name] for column in place)).values(stale=why))
 
     def _drop_scan(self, row: Row) -> None:
         """Remove one read of a scan that nothing can calibrate any more: what it was calibrated with is rejected."""
@@ -473,6 +523,8 @@ class _Run:
                 "dark_age_nights": _age(darks[read], s.night),
                 "canonical_night": canonical.night,
                 "canonical_age_nights": _age(canonical, s.night),
+                # Up to date, perhaps again: the decision that had made it stale was undone.
+                "stale": "",
             }
             if any(row[k] != v for k, v in now.items()):
                 with self.archive.begin() as connection:
@@ -568,20 +620,24 @@ class _Run:
         if not least:
             return False
         d = schema.decisions
-        # What a person has undone is not adopted again.
-        query = sa.select(d.c.night, d.c.band).where(d.c.kind == "period")
+        # What a person has undone or dismissed is not adopted again.
+        query = sa.select(d.c.night, d.c.band).where(d.c.kind.in_(("period", "dismiss")))
         known = {(r["night"], r["band"]) for r in self.archive.rows(query)}
         new = {
             (p.first, band): p
             for band, surveys in standards.flat_surveys.items()
             for survey in surveys.values()
             for p in survey.proposals
-            if len(p.nights) >= least and (p.first, band) not in known and (p.first, None) not in known
+            if len(p.nights) >= least and not {(p.first, band), (p.first, None)} & known
         }
         for (night, band), p in sorted(new.items()):
             reason = f"{len(p.nights)} rejected responsivities since {p.first} agree with each other"
             decide(self.archive, who="pipeline", kind="period", night=night, band=band, reason=reason)
         return bool(new)
+
+
+def _had_frames(rows: dict[str, Row]) -> bool:
+    return not rows or any(row["has_frames"] for row in rows.values())
 
 
 def _same_file(gone: Row, other: Row) -> bool:

@@ -13,8 +13,8 @@ import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from calib.archive.products import read_product
 from calib.errors import ArchiveError
 from calib.profile import Profile
 from monitor.collect_activity import QUIET, Activity, read_activity
+from monitor.collect_decisions import Signature, alerts_with_life, signatures
 from monitor.collect_series import Metrics, read_series
 from monitor.collect_states import NO_STATES, States, read_states
 
@@ -60,7 +61,9 @@ class Snapshot:
     metrics : Metrics
         Deviations and values of regions over all nights.
     alerts, decisions : DataFrame
-        Alerts, and the decisions that were taken.
+        Alerts with what people said about them (`calib.alert_life`), and the decisions that were taken.
+    signed : dict
+        Night → who signed it off, when, and whether it has changed since.
     taken : tuple of str
         Nights of which there are raw files, whatever became of them.
     activity : Activity
@@ -78,6 +81,7 @@ class Snapshot:
     metrics: Metrics
     alerts: pd.DataFrame
     decisions: pd.DataFrame
+    signed: Mapping[str, Signature] = field(default_factory=dict)
     taken: tuple[str, ...] = ()
     activity: Activity = QUIET
     states: States = NO_STATES
@@ -350,8 +354,9 @@ class Collector:
             scans=self._frame(sa.select(s).order_by(s.c.night, s.c.scan)),
             offsets=self._frame(offsets),
             metrics=Metrics(lambda key: read_series(self.archive, key)),
-            alerts=self._frame(sa.select(schema.alerts).order_by(schema.alerts.c.night)),
+            alerts=alerts_with_life(self.archive),
             decisions=self._frame(sa.select(schema.decisions).order_by(schema.decisions.c.id)),
+            signed=signatures(self.archive),
             taken=tuple(r["night"] for r in self.archive.rows(taken)),
             states=States(lambda night: read_states(self.archive, night)),
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import sqlalchemy as sa
@@ -74,8 +76,11 @@ BOOKS: dict[str, Book] = {
                 "read",
                 ("scan", "scan", True),
                 ("block", "block", True),
+                "region",
+                "metric",
                 "value",
                 "reason",
+                ("expires", "counts until"),
                 ("undoes", "undoes no.", True),
             ),
             "-id",
@@ -96,7 +101,7 @@ BOOKS: dict[str, Book] = {
         Book(
             "alerts",
             "Alerts",
-            schema.alerts,
+            None,
             _columns(
                 "state",
                 ("night", "seen"),
@@ -111,10 +116,14 @@ BOOKS: dict[str, Book] = {
                 "unit",
                 ("effect_mmag", "scans off by / mmag", True),
                 "text",
-                ("acknowledged_by", "acknowledged by"),
+                "life",
+                ("life_by", "by"),
+                ("life_reason", "why"),
+                ("life_until", "counts until"),
+                ("life_note", "but"),
             ),
             "-last_night",
-            "state",
+            "life",
             "No alert has been raised.",
         ),
         Book(
@@ -166,10 +175,13 @@ class Found:
     total: int
 
 
-def statuses(collector: Collector, book: Book) -> list[tuple[str, int]]:
+def statuses(collector: Collector, snapshot: Snapshot, book: Book) -> list[tuple[str, int]]:
     """Return the values of a book's status with their numbers, most frequent first."""
-    if book.table is None or not book.status:
+    if not book.status:
         return []
+    if book.table is None:
+        counts = Counter(str(r[book.status]) for r in _rows_of(snapshot, book))
+        return sorted(counts.items(), key=lambda f: (-f[1], f[0]))
     column = book.table.c[book.status]
     query = sa.select(column.label("value"), sa.func.count().label("n")).group_by(column)
     found = [(str(r["value"]), int(r["n"])) for r in collector.rows(query)]
@@ -203,7 +215,8 @@ def find(
     key = sort.lstrip("-") if sort.lstrip("-") in {c.name for c in book.columns} else ""
     order = sort if key else book.sort
     if book.table is None:
-        return _among(hardware_periods(snapshot), book, text, order, start, count)
+        rows = [r for r in _rows_of(snapshot, book) if not status or str(r[book.status]) == status]
+        return _among(rows, book, text, order, start, count)
     table = book.table
     conditions: list[sa.ColumnElement[bool]] = []
     if status and book.status:
@@ -227,11 +240,24 @@ def find_all(collector: Collector, snapshot: Snapshot, book: Book, *, status: st
     return find(collector, snapshot, book, status=status, text=text, sort=sort, count=None).rows
 
 
+def _rows_of(snapshot: Snapshot, book: Book) -> list[Row]:
+    """Return the rows of a book that is no table of the database."""
+    if book.name == "periods":
+        return hardware_periods(snapshot)
+    table = snapshot.alerts
+    names = [str(n) for n in table.columns]
+    rows = [dict(zip(names, values, strict=True)) for values in table.itertuples(index=False, name=None)]
+    return [{n: None if isinstance(v, float) and isnan(v) else v for n, v in r.items()} for r in rows]
+
+
 def _among(rows: Sequence[Row], book: Book, text: str, order: str, start: int, count: int | None) -> Found:
     wanted = text.casefold()
     kept = [r for r in rows if not wanted or any(wanted in str(r[c.name] or "").casefold() for c in book.columns)]
     name = order.lstrip("-")
-    kept.sort(key=lambda r: r[name], reverse=order.startswith("-"))
+    # What is missing comes last either way, as in the books that the database sorts.
+    there = [r for r in kept if r[name] is not None]
+    there.sort(key=lambda r: r[name], reverse=order.startswith("-"))
+    kept = there + [r for r in kept if r[name] is None]
     return Found(kept[start : None if count is None else start + count], len(kept))
 
 

@@ -216,6 +216,7 @@ scans = Table(
     Column("canonical_age_nights", Integer),
     Column("canonical_status", String(12)),
     Column("has_frames", Boolean, nullable=False, default=False),
+    Column("stale", Text, nullable=False, default=""),
     Column("key", String(64), nullable=False),
     Column("profile_hash", String(64), nullable=False),
 )
@@ -309,7 +310,6 @@ alerts = Table(
     Column("scans", JSON),
     Column("effect_mmag", Float),
     Column("proposal", String(10)),
-    Column("acknowledged_by", Text),
 )
 
 decisions = Table(
@@ -325,7 +325,11 @@ decisions = Table(
     Column("read", String(20)),
     Column("scan", Integer),
     Column("block", Integer),
+    Column("region", String(16)),
+    Column("metric", String(24)),
     Column("value", Text),
     Column("reason", Text, nullable=False),
+    Column("expires", String(10)),
+    Column("digest", String(64)),
     Column("undoes", Integer),
 )

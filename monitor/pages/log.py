@@ -74,7 +74,7 @@ class Log:
         """Bring the page to one book, filter and page of it."""
         book = BOOKS.get(view.product, BOOKS["decisions"])
         collector = self._session.collector
-        known = statuses(collector, book)
+        known = statuses(collector, snapshot, book)
         status = view.filter if view.filter in {s for s, _ in known} else ""
         start = (view.start or 0) // PAGE * PAGE
         found = find(collector, snapshot, book, status=status, text=view.text, sort=view.sort, start=start)
@@ -92,7 +92,7 @@ class Log:
     def _save(self) -> None:
         view, snapshot, collector = self._session.view, self._session.snapshot, self._session.collector
         book = BOOKS.get(view.product, BOOKS["decisions"])
-        status = view.filter if view.filter in {s for s, _ in statuses(collector, book)} else ""
+        status = view.filter if view.filter in {s for s, _ in statuses(collector, snapshot, book)} else ""
         rows = find_all(collector, snapshot, book, status=status, text=view.text, sort=view.sort)
         self._download.save(f"vesper-{book.name}.csv", as_csv(book, rows))
 

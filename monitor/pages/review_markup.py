@@ -57,13 +57,13 @@ def alerts_html(snapshot: Snapshot, night: str) -> Safe:
     a = snapshot.alerts
     # An alert is latched; that scans of a night had a stand-in is a matter of that night.
     recent = (a["product"] != "scans") | (a["last_night"] >= _days_before(night, 3))
-    open_now = a[(a["night"] <= night) & recent]
+    open_now = a[(a["night"] <= night) & recent & a["life"].isin(("open", "acknowledged"))]
     rank = {"DRIFT": 0, "WATCH": 1, "NOTICE": 2}
 
     def order(r: dict[str, Any]) -> tuple[bool, bool, int, int]:
         """Put what nobody has seen first, then what is still there, the worst, the newest."""
         over = r["product"] != "scans" and bool(r["over"]) and r["last_night"] < night
-        return bool(r["acknowledged_by"]), over, rank.get(r["state"], 3), -int(r["night"].replace("-", ""))
+        return r["life"] != "open", over, rank.get(r["state"], 3), -int(r["night"].replace("-", ""))
 
     records = [{str(k): v for k, v in r.items()} for r in open_now.to_dict("records")]
     ordered = sorted(_one_matter(records), key=order)
@@ -83,7 +83,7 @@ def alerts_html(snapshot: Snapshot, night: str) -> Safe:
         )
         since = "new tonight" if r["night"] == night else f"seen on {r['night']}"
         since += ", over" if order(r)[1] else ""
-        since += f" · acknowledged by {r['acknowledged_by']}" if r["acknowledged_by"] else ""
+        since += f" · {life_words(r)}" if life_words(r) else ""
         rows.append(
             Safe(
                 '<li class="{}"><span class="sign" aria-hidden="true">{}</span><div><a data-nav href="{}">{}</a>'
@@ -113,6 +113,16 @@ def alerts_html(snapshot: Snapshot, night: str) -> Safe:
     return Safe('<section class="card alerts"><h2>Open alerts <span class="muted">{}</span></h2>{}{}</section>').format(
         len(rows) or "", body, more
     )
+
+
+def life_words(alert: dict[str, Any]) -> str:
+    """Return what people said about an alert; empty if nobody did."""
+    if alert["life_note"]:
+        return str(alert["life_note"])
+    if alert["life"] == "open":
+        return ""
+    until = f" until {alert['life_until']}" if alert["life_until"] else ""
+    return f"{alert['life']} by {alert['life_by']}{until}: {alert['life_reason']}"
 
 
 def _one_matter(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:

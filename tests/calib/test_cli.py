@@ -66,6 +66,9 @@ def test_the_commands() -> None:
         "calib decide override",
         "calib decide period",
         "calib decide acknowledge",
+        "calib decide dismiss",
+        "calib decide note",
+        "calib decide resolve",
         "calib decide sign-off",
         "calib decide undo",
         "calib profile check",
@@ -128,7 +131,7 @@ def test_the_command_is_installed_and_imports_little() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run"], "Missing argument 'RAW...'"),
+        (["run"], "Missing option '--archive'"),
         (["run", "raw"], "Missing option '--archive'"),
         (["status"], "Missing option '--archive'"),
         (["fly"], "No such command 'fly'"),
@@ -307,8 +310,12 @@ def test_lineage(four_nights: Night) -> None:
 
 def test_decide_from_a_shell(settled: Night) -> None:
     date, common = settled.date(1), ["--archive", settled.root, "--reason", "seen", "--who", "ada"]
+    out = call("decide", "override", date, "J", "flat", "rejected", "--preview", *common).stdout
+    assert out.startswith("1 verdict flips: 1 accepted → rejected\n3 canonicals change, a quadrant by ")
+    assert f"  {settled.date(2)} J scan 1: needs to be calibrated again\n" in out
+    assert rows(settled.root, "decisions") == []
     out = call("decide", "override", date, "J", "flat", "rejected", *common).stdout
-    assert out == "decision 1 recorded\n`calib run` with the raw files redoes what depends on it\n"
+    assert out == f"decision 1 recorded\n`calib run --archive {settled.root}` redoes what depends on it\n"
     call("decide", "override", date, "J", "dark", "rejected", "--read", "R1", *common)
     offset = ["override", settled.date(2), "J", "sky-offset", "rejected", "--read", "R1", "--scan", 1, "--block", 1]
     call("decide", *offset, *common)
@@ -318,9 +325,15 @@ def test_decide_from_a_shell(settled: Night) -> None:
     call("run", settled.raw, "--archive", settled.root)
     alert = rows(settled.root, "alerts")[0]
     named = [alert[k] for k in ("night", "band", "product", "metric")]
-    call("decide", "acknowledge", *named, *common)
+    call("decide", "acknowledge", *named, "--expires", "1999-06-01", *common)
+    call("decide", "resolve", *named, *common)
+    call("decide", "note", date, "--band", "J", *common)
+    call("decide", "period", settled.date(2), "--moves", 4, *common)
     found = rows(settled.root, "decisions")
-    assert [d["kind"] for d in found] == ["override"] * 3 + ["period", "sign-off", "undo", "acknowledge"]
+    assert [d["kind"] for d in found] == [
+        *["override"] * 3,
+        *["period", "sign-off", "undo", "acknowledge", "resolve", "note", "undo", "period"],
+    ]
     assert {d["who"] for d in found} == {"ada"}
     assert (found[3]["band"], found[5]["undoes"]) == ("H", 1)
     assert found[2]["scan"] == found[2]["block"] == 1

@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 from astropy.io import fits
-from small_camera import Night, assert_same, content, rows, run, verdicts
+from small_camera import Night, assert_same, content, rows, run, small, verdicts
 
+from calib.archive import schema
 from calib.archive.database import Archive
-from calib.archive.decisions import active_decisions, decide, rulings
-from calib.errors import DecisionError
+from calib.archive.decisions import active_decisions, decide, latest_decision, move_period, rulings
+from calib.errors import DecisionConflict, DecisionError
 
 GOOD: dict[str, Any] = {"who": "ada", "reason": "seen with my own eyes"}
 FLAT = {**GOOD, "kind": "override", "product": "flat", "night": "1999-05-02", "band": "J", "value": "rejected"}
 DARK = {**FLAT, "product": "dark", "read": "R1"}
 SKY = {**DARK, "product": "sky-offset", "night": "1999-05-03", "scan": 1, "block": 0}
 PERIOD = {**GOOD, "kind": "period", "night": "1999-05-03"}
-ACKNOWLEDGE = {**GOOD, "kind": "acknowledge", "night": "1999-05-02", "band": "J", "product": "dark R1", "value": "x"}
+ACKNOWLEDGE = {**GOOD, "kind": "acknowledge", "night": "1999-05-02", "band": "J", "product": "dark R1", "metric": "x"}
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such kind": ({**FLAT, "kind": "veto"}, "no such kind of decision: veto (there are override, period,"),
@@ -41,8 +42,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an offset without scan": ({**SKY, "scan": None}, "an override of a sky-offset names a scan"),
     "an offset without block": ({**SKY, "block": None}, "an override of a sky-offset names a block"),
     "unknown block": ({**SKY, "block": 7}, "there is no sky-offset 1999-05-03 J R1 1 7 in "),
-    "unknown alert": (ACKNOWLEDGE, "there is no alert 1999-05-02 J dark R1 x"),
+    "unknown alert": (ACKNOWLEDGE, "there is no alert 1999-05-02 J dark R1 array x"),
     "sign-off of no night": ({**GOOD, "kind": "sign-off", "night": "2001-01-01"}, "there is no night 2001-01-01 in "),
+    "a note of no night": ({**GOOD, "kind": "note", "night": "2001-01-01"}, "there is no night 2001-01-01 in "),
+    "a dismissal of nothing": ({**PERIOD, "kind": "dismiss"}, "no hardware period is proposed for 1999-05-03"),
+    "resolved alert that is none": (
+        {**ACKNOWLEDGE, "kind": "resolve"},
+        "there is no alert 1999-05-02 J dark R1 array x",
+    ),
+    "a long reason": ({**FLAT, "reason": "x" * 2001}, "--reason has 2001 characters; 2000 are the most"),
+    "a reason with an escape": ({**FLAT, "reason": "\x1b[2Jgone"}, "--reason holds control characters"),
     "undo of nothing": ({**GOOD, "kind": "undo", "undoes": 99}, "there is no decision 99 to undo"),
     "undo without number": ({**GOOD, "kind": "undo"}, "there is no decision None to undo"),
 }
@@ -107,6 +116,95 @@ def test_a_period_begins_on_its_first_night(settled: Night) -> None:
         "1999-05-04",
     ]
     assert ruled.period("1999-05-04", "J") == "1999-05-03"
+
+
+# Two persons -----------------------------------------------------------------------------------------------------
+
+
+def test_whoever_decides_later_on_the_same_matter_is_told(settled: Night) -> None:
+    archive = Archive(settled.root)
+    seen = latest_decision(archive)
+    first = decide(archive, **FLAT, seen=seen)
+    with pytest.raises(DecisionConflict) as caught:
+        decide(archive, **{**FLAT, "who": "bob", "value": "accepted"}, seen=seen)
+    assert f"ada was earlier: decision {first} (override flat rejected)" in str(caught.value)
+    assert "“seen with my own eyes”" in str(caught.value)
+    # Nothing of it is in the log, and with open eyes he may.
+    assert [d["id"] for d in rows(archive, "decisions")] == [first]
+    decide(archive, **{**FLAT, "who": "bob", "value": "accepted"}, seen=first)
+    assert rulings(archive).flat == {("1999-05-02", "J"): "accepted"}
+
+
+def test_decisions_on_different_matters_do_not_stand_in_each_others_way(settled: Night) -> None:
+    archive = Archive(settled.root)
+    seen = latest_decision(archive)
+    decide(archive, **FLAT, seen=seen)
+    decide(archive, **{**FLAT, "night": "1999-05-03"}, seen=seen)
+    decide(archive, **{**GOOD, "kind": "note", "night": "1999-05-02"}, seen=seen)
+    decide(archive, **PERIOD, seen=seen)
+    assert len(rows(archive, "decisions")) == 4
+    with pytest.raises(DecisionConflict, match="ada was earlier"):
+        decide(archive, **{**PERIOD, "night": "1999-05-04", "who": "bob"}, seen=seen)
+
+
+def test_an_undo_comes_after_another_word_on_the_same_matter(settled: Night) -> None:
+    archive = Archive(settled.root)
+    first = decide(archive, **FLAT)
+    decide(archive, **{**FLAT, "value": "accepted", "who": "bob"})
+    with pytest.raises(DecisionConflict, match="bob was earlier"):
+        decide(archive, **GOOD, kind="undo", undoes=first, seen=first)
+
+
+def test_a_period_is_moved_in_one_step(settled: Night) -> None:
+    archive = Archive(settled.root)
+    first = decide(archive, **{**PERIOD, "band": "H"})
+    second = move_period(archive, **GOOD, period=first, night="1999-05-02")
+    assert rulings(archive).periods == (("1999-05-02", "H"),)
+    assert [(d["kind"], d["undoes"]) for d in rows(archive, "decisions")] == [
+        ("period", None),
+        ("undo", first),
+        ("period", None),
+    ]
+    with pytest.raises(DecisionError, match=f"decision {first} is no hardware period that stands"):
+        move_period(archive, **GOOD, period=first, night="1999-05-03")
+    with pytest.raises(DecisionError, match="is no night"):
+        move_period(archive, **GOOD, period=second, night="soon")
+    assert len(rows(archive, "decisions")) == 3
+
+
+def test_a_period_begins_once(settled: Night) -> None:
+    archive = Archive(settled.root)
+    decide(archive, **PERIOD)
+    with pytest.raises(DecisionError, match="a hardware period of all bands begins on 1999-05-03 already"):
+        decide(archive, **PERIOD)
+
+
+def test_an_alert_is_acknowledged_by_its_whole_name(swapped: Night, tmp_path: Path) -> None:
+    night = swapped.copy(tmp_path / "archive")
+    archive = Archive(night.root)
+    alert = rows(archive, schema.alerts)[0]
+    name = {n: alert[n] for n in ("night", "band", "product", "region", "metric")}
+    decide(archive, **GOOD, **name, kind="acknowledge", expires="1999-06-01")
+    with pytest.raises(DecisionError, match="'soon' is no date"):
+        decide(archive, **GOOD, **name, kind="acknowledge", expires="soon")
+    decide(archive, **GOOD, **name, kind="resolve")
+    assert [(d["kind"], d["value"]) for d in active_decisions(archive)] == [
+        ("acknowledge", None),
+        ("resolve", alert["last_night"]),
+    ]
+    # What is computed depends on neither.
+    assert run(night.root, night.raw).idle
+
+
+def test_a_dismissed_proposal_is_not_adopted(swapped: Night, tmp_path: Path) -> None:
+    adopting = small(("adopt_after_nights = 0", "adopt_after_nights = 3"))
+    night = swapped.copy(tmp_path / "archive")
+    decide(Archive(night.root), **GOOD, kind="dismiss", night=night.date(4), band="J")
+    run(night.root, night.raw, adopting)
+    assert rulings(Archive(night.root)).periods == ()
+    undone = rows(night.root, "decisions")[0]["id"]
+    decide(Archive(night.root), **GOOD, kind="undo", undoes=undone)
+    assert rulings(Archive(night.root)).dismissed == frozenset()
 
 
 # What follows ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from calib.archive import schema
 from calib.checks import check_table
 from calib.profile import Profile, load_profile
 from monitor.collect import Snapshot
+from monitor.collect_decisions import LIFE
 from monitor.collect_series import Metrics, Series
 
 REGIONS = ("array", "Q1", "Q2", "Q3", "Q4")
@@ -101,7 +102,7 @@ def long_survey(n: int, *, profile: Profile | None = None, seed: int = 1) -> Sna
         scans=empty(schema.scans),
         offsets=offsets,
         metrics=known(series),
-        alerts=empty(schema.alerts),
+        alerts=empty(schema.alerts, *LIFE),
         decisions=empty(schema.decisions),
     )
 
@@ -112,9 +113,9 @@ def known(series: dict[Any, Series]) -> Metrics:
     return Metrics(lambda key: series.get(key, nothing))
 
 
-def empty(table: Any) -> pd.DataFrame:
-    """Return a table of the archive without rows."""
-    return pd.DataFrame([], columns=[c.name for c in table.columns])
+def empty(table: Any, *more: str) -> pd.DataFrame:
+    """Return a table of the archive without rows, with further columns."""
+    return pd.DataFrame([], columns=[*(c.name for c in table.columns), *more])
 
 
 def nothing(profile: Profile | None = None) -> Snapshot:
@@ -128,6 +129,6 @@ def nothing(profile: Profile | None = None) -> Snapshot:
         scans=empty(schema.scans),
         offsets=offsets,
         metrics=known({}),
-        alerts=empty(schema.alerts),
+        alerts=empty(schema.alerts, *LIFE),
         decisions=empty(schema.decisions),
     )

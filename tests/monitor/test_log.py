@@ -70,7 +70,7 @@ def test_search_takes_signs_literally_and_ignores_capitals(written: Night) -> No
     assert find(collector, snapshot, BOOKS["files"], text="100%_sare").total == 0
     assert find(collector, snapshot, BOOKS["files"], text="%").total == 1
     assert find(collector, snapshot, BOOKS["files"], text="ALERT(1)", status="used").total == 0
-    assert dict(statuses(collector, BOOKS["files"]))["refused"] == 1
+    assert dict(statuses(collector, collector.snapshot(), BOOKS["files"]))["refused"] == 1
 
 
 def test_what_cannot_be_sorted_by_is_ignored(four_nights: Night) -> None:
