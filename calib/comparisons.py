@@ -158,7 +158,7 @@ class _Comparison:
     def __init__(self, archive: Archive, profile: Profile, rows: dict[str, Row], *sections: str) -> None:
         self.archive, self.profile, self.rows = archive, profile, rows
         self.new: dict[str, Row] = {}
-        self._settings = profile.fingerprint("detector", "pixels", "drift", *sections)
+        self._settings = profile.fingerprint("detector", "pixels", "drift.quiet", *sections)
         self._images: OrderedDict[str, Any] = OrderedDict()
 
     def load(self, night: str) -> Any:
@@ -221,7 +221,7 @@ class DarkComparison(_Comparison):
     """Compares darks of one band and read, and remembers what came out."""
 
     def __init__(self, archive: Archive, profile: Profile, band: str, read: str, rows: dict[str, Row]) -> None:
-        super().__init__(archive, profile, rows, "dark")
+        super().__init__(archive, profile, rows)
         self._band, self._read = band, read
 
     def load(self, night: str) -> DarkImages:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from calib.checks import CHECKS, Limit, check_table
 from calib.errors import ProfileError
 
-__all__ = ["Profile", "builtin_profiles", "load_profile", "parse_profile"]
+__all__ = ["Profile", "builtin_profiles", "load_profile", "parse_profile", "validate_profile"]
 
 SequenceType = Literal["dark", "twilight", "scan", "supplied-dark", "supplied-flat", "supplied-bad-pixels"]
 
@@ -233,8 +233,15 @@ class Profile(_Model):
         return self.fingerprint(*type(self).model_fields)
 
     def fingerprint(self, *sections: str) -> str:
-        """Return the SHA-256 (hex) of some sections: what a product's key depends on."""
-        data = self.model_dump(mode="json", include=set(sections))
+        """Return the SHA-256 (hex) of some sections: what a product's key depends on.
+
+        A part of a section is named with a dot, such as ``dark.clip_sigma``.
+        """
+        whole = {s for s in sections if "." not in s}
+        data = self.model_dump(mode="json", include=whole)
+        for section in sorted(set(sections) - whole):
+            above, part = section.split(".", 1)
+            data[section] = self.model_dump(mode="json", include={above: {part}})[above][part]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def limits_for(self, subject: str, band: str, read: str | None = None) -> dict[str, Limit]:
@@ -298,6 +305,17 @@ def parse_profile(text: str, source: str) -> Profile:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also a number of too many digits, or nesting without end
         raise ProfileError(source, [f"not TOML: {error}"]) from error
+    return validate_profile(data, source)
+
+
+def validate_profile(data: dict[str, Any], source: str) -> Profile:
+    """Validate the content of a profile, as TOML or the archive gives it.
+
+    Raises
+    ------
+    ProfileError
+        With every fault of the profile.
+    """
     faults = _cross_faults(data)
     profile = None
     try:
@@ -366,6 +384,7 @@ def _cross_faults(data: dict[str, Any]) -> list[str]:
         faults.append(f"responsivity.read: no such read (given: {response!r})")
     faults += _detector_faults(_table(data, "detector"))
     faults += _limit_faults(_table(data, "limits"), {*bands, *reads})
+    faults += _drift_faults(_table(data, "drift"))
     faults += _header_faults(_table(data, "header"))
     return faults
 
@@ -442,6 +461,17 @@ def _detector_faults(detector: dict[str, Any]) -> list[str]:
     saturation, linearity = detector.get("saturation_dn"), detector.get("linearity_dn")
     if isinstance(saturation, int | float) and isinstance(linearity, int | float) and linearity > saturation:
         faults.append(f"detector.linearity_dn: above saturation_dn ({linearity} > {saturation})")
+    return faults
+
+
+def _drift_faults(drift: dict[str, Any]) -> list[str]:
+    tables = {f"drift.{k}": drift[k] for k in drift if k not in ("dark_dn", "quiet")}
+    tables |= {f"drift.dark_dn.{k}": v for k, v in _table(drift, "dark_dn").items()}
+    faults = []
+    for key, table in tables.items():
+        watch, far = (_table(table).get(edge) for edge in ("watch", "drift"))
+        if isinstance(watch, int | float) and isinstance(far, int | float) and watch > far:
+            faults.append(f"{key}.watch: above drift ({watch:g} > {far:g})")
     return faults
 
 

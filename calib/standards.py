@@ -292,15 +292,19 @@ class Standards:
         """Write a verdict into row and product where it differs from what they say."""
         content = dict(update.items()) | {"checks": _as_text(verdict.checks)}
         verdict_key = combine_key("compare", json.dumps(content, sort_keys=True, default=str))
+        key = [table.c[c.name] == row[c.name] for c in table.primary_key]
         if verdict_key == row["verdict_key"]:
+            # The same outcome; yet it is a verdict under this version of the profile now.
+            if row["profile_hash"] != self.profile.hash:
+                connection.execute(sa.update(table).where(*key).values(profile_hash=self.profile.hash))
             return False
         if path is not None:
             refresh_file(
                 connection,
                 set_verdict(self.archive.root, path, verdict.status, verdict.cause, verdict.checks),
             )
-        key = [table.c[c.name] == row[c.name] for c in table.primary_key]
-        connection.execute(sa.update(table).where(*key).values(**update, verdict_key=verdict_key))
+        update = {**update, "profile_hash": self.profile.hash, "verdict_key": verdict_key}
+        connection.execute(sa.update(table).where(*key).values(**update))
         return True
 
 

@@ -142,31 +142,17 @@ class Archive:
         with self.engine.connect() as connection:
             return connection.execute(statement).scalar()
 
-    def register_profile(self, profile: Profile) -> None:
-        """Keep the profile's content, once, and make it the archive's current one."""
-        with self.begin() as connection:
-            upsert(
-                connection,
-                schema.profiles,
-                [
-                    {
-                        "hash": profile.hash,
-                        "name": profile.name,
-                        "content": profile.model_dump(mode="json"),
-                        "first_used": utc_now(),
-                    }
-                ],
-                keep=("first_used",),
-            )
-            upsert(connection, schema.meta, [{"name": "profile", "value": profile.hash}])
+    def register_profile(self, profile: Profile) -> int:
+        """Make a profile the archive's current one, as a new version unless it is that already; return its number."""
+        from calib.archive.versions import register
+
+        return register(self, profile)
 
     def current_profile(self) -> Profile | None:
-        """Return the profile of the latest run, or None."""
-        current = self.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "profile"))
-        if current is None:
-            return None
-        found = self.value(sa.select(schema.profiles.c.content).where(schema.profiles.c.hash == current))
-        return Profile.model_validate(found)
+        """Return the profile that a run without another one uses: the latest version, or None."""
+        p = schema.profiles
+        found = self.value(sa.select(p.c.content).order_by(p.c.version.desc()).limit(1))
+        return None if found is None else Profile.model_validate(found)
 
     def revision(self) -> int:
         """Return a number that grows whenever readers should look again."""

@@ -57,10 +57,16 @@ meta = Table("meta", metadata, Column("name", String(40), primary_key=True), Col
 profiles = Table(
     "profiles",
     metadata,
-    Column("hash", String(64), primary_key=True),
+    # Counted from 1; the last one is the archive's current profile.
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("hash", String(64), nullable=False),
     Column("name", String(40), nullable=False),
     Column("content", JSON, nullable=False),
-    Column("first_used", String(32), nullable=False),
+    Column("time", String(32), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("parent", String(64)),
+    Index("profiles_hash", "hash"),
 )
 
 runs = Table(
