@@ -21,7 +21,7 @@ from scipy import special
 from calib.learned import WAIT, Learned, Quiet
 from calib.patterns import Template
 
-__all__ = ["Change", "Chart", "ChartNight", "Quiet", "chart", "gaussian_equivalent"]
+__all__ = ["Change", "Chart", "ChartNight", "Quiet", "Standing", "chart", "gaussian_equivalent"]
 
 Array = NDArray[np.float64]
 
@@ -84,6 +84,45 @@ class ChartNight:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Where a chart stood before its last nights: what later nights cannot change, in plain numbers for the archive.
+
+    Nights are counted among those with a measurement, patterns by their place.
+
+    Attributes
+    ----------
+    night : int
+        The first night that is not yet judged for good.
+    judged : tuple
+        Significance, pattern and nights learned from, of every night before.
+    members : tuple of int
+        Quiet nights.
+    active : tuple
+        Number of each change that goes on, and whether it is the new normal.
+    changes : tuple
+        The fields of each `Change`.
+    sizes : tuple
+        Of each change ``(night, size, error)``.
+    begin : int
+        First night of the present stretch.
+    breaks : tuple of int
+        Nights that the night before does not lead to.
+    levels : tuple
+        ``(night, modes or None, share)``: what was the new normal from a night on.
+    """
+
+    night: int = 0
+    judged: tuple[tuple[float, int, int], ...] = ()
+    members: tuple[int, ...] = ()
+    active: tuple[tuple[int, bool], ...] = ()
+    changes: tuple[tuple[int, str, int, int, int, int, float], ...] = ()
+    sizes: tuple[tuple[tuple[int, float, float], ...], ...] = ()
+    begin: int = 0
+    breaks: tuple[int, ...] = ()
+    levels: tuple[tuple[int, tuple[float, ...] | None, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Chart:
     """A series judged.
 
@@ -95,12 +134,15 @@ class Chart:
     sizes, errors : tuple of ndarray, shape (n_nights,)
         Of every change its size on each night and the 1σ error, in the unit of the series; NaN before it began and
         after it ended. The size of a gradient is without sign.
+    standing : Standing
+        From which to go on when more nights have come.
     """
 
     nights: tuple[ChartNight, ...]
     changes: tuple[Change, ...]
     sizes: tuple[Array, ...]
     errors: tuple[Array, ...]
+    standing: Standing
 
 
 def gaussian_equivalent(
@@ -143,6 +185,7 @@ def chart(
     quiet: Quiet,
     *,
     significance: float = 5.0,
+    standing: Standing | None = None,
 ) -> Chart:
     """Judge a series of nights.
 
@@ -160,6 +203,9 @@ def chart(
         What is known before any night was seen.
     significance : float
         σ from which a change counts.
+    standing : Standing, optional
+        Of a chart of the same nights up to some night, under the same rules: those are not judged again, and the
+        outcome is the same.
 
     Returns
     -------
@@ -167,7 +213,7 @@ def chart(
     """
     measured = np.flatnonzero(np.isfinite(values).all(axis=1) & np.isfinite(errors))
     judge = _Judge(values[measured], errors[measured], days[measured], tuple(patterns), quiet, significance)
-    return judge.run(len(values), measured)
+    return judge.run(len(values), measured, standing)
 
 
 @dataclass
@@ -187,6 +233,7 @@ class _Judge:
         self.rest = values.copy()
         self.rest_share = np.zeros(len(values))
         self.patterns = patterns
+        self.places = {id(pattern): k for k, pattern in enumerate(patterns)}
         self.rows = np.concatenate([p.modes for p in patterns])
         dims = np.array([len(p.modes) for p in patterns])
         self.starts = np.concatenate(([0], np.cumsum(dims)[:-1]))
@@ -201,20 +248,26 @@ class _Judge:
         self.begin = 0
         # Nights that the night before does not lead to.
         self.breaks: list[int] = []
+        self.levels: list[tuple[int, tuple[float, ...] | None, float]] = []
+        self.judged: list[tuple[float, int, int]] = []
 
-    def run(self, n: int, measured: NDArray[np.int_]) -> Chart:
+    def run(self, n: int, measured: NDArray[np.int_], standing: Standing | None) -> Chart:
         """Go through the nights."""
-        nights = [ChartNight(float("nan"), None, 0) for _ in range(n)]
-        t, end = 0, len(measured)
+        kept = standing or Standing()
+        self._take_up(kept)
+        t, end = kept.night, len(measured)
         while t < end:
             known = Learned(self.rest, self.errors, self.days, self.quiet, self.members)
             length = next((nights for least, nights in EPOCHS if known.n >= least), 1)
+            if t + length >= end:
+                # With more nights these would be judged together with some of them.
+                kept = self._standing(t)
             stop = t + 1 if self.active else min(t + length, end)
             if self.active:
                 self._follow(t, known)
             found = self._fresh(t, known) if self._unsettled() else self._scan(t, stop, known)
             for k, (value, which, course, size) in enumerate(zip(*found, strict=True)):
-                nights[measured[t + k]] = self._night(t + k, value, which, known)
+                self.judged.append(self._night(t + k, value, which, known))
                 if value >= self.limit:
                     self._begin(t + k, which, course, size, value, known)
                     stop = t + k + 1
@@ -222,18 +275,48 @@ class _Judge:
                 if not self._unsettled():
                     self.members.append(t + k)
             t = stop
-        return self._result(nights, measured)
+        return self._result(n, measured, kept)
+
+    def _standing(self, t: int) -> Standing:
+        return Standing(
+            t,
+            tuple(self.judged),
+            tuple(self.members),
+            tuple((a.number, a.settled) for a in self.active),
+            tuple(
+                (self.places[id(c.pattern)], c.course, c.length, c.since, c.seen, c.last, c.significance)
+                for c in self.changes
+            ),
+            tuple(tuple((night, *size) for night, size in found.items()) for found in self.sizes),
+            self.begin,
+            tuple(self.breaks),
+            tuple(self.levels),
+        )
+
+    def _take_up(self, standing: Standing) -> None:
+        self.judged, self.members = list(standing.judged), list(standing.members)
+        self.active = [_Active(number, settled) for number, settled in standing.active]
+        self.changes = [Change(self.patterns[k], *rest) for k, *rest in standing.changes]  # type: ignore[arg-type]
+        self.sizes = [{night: (size, error) for night, size, error in found} for found in standing.sizes]
+        self.begin, self.breaks = standing.begin, list(standing.breaks)
+        for level in standing.levels:
+            self._rest_from(*level)
+
+    def _rest_from(self, t: int, level: tuple[float, ...] | None, share: float) -> None:
+        """Count the values from a night on from a level, None for none."""
+        self.levels.append((t, level, share))
+        self.rest[t:] = self.values[t:] if level is None else self.values[t:] - np.array(level)
+        self.rest_share[t:] = share
 
     def _unsettled(self) -> bool:
         return any(not a.settled for a in self.active)
 
-    def _night(self, t: int, value: float, which: int, known: Learned) -> ChartNight:
-        pattern = self.patterns[which]
+    def _night(self, t: int, value: float, which: int, known: Learned) -> tuple[float, int, int]:
         for a in self.active:
             size, error = self.sizes[a.number][t]
             if abs(size) / error > value:
-                value, pattern = abs(size) / error, self.changes[a.number].pattern
-        return ChartNight(float(value), pattern, known.n)
+                value, which = abs(size) / error, self.places[id(self.changes[a.number].pattern)]
+        return float(value), int(which), known.n
 
     # What is new ----------------------------------------------------------------------------------------------------
 
@@ -358,8 +441,7 @@ class _Judge:
         """Take the level of the nights before this one for the new normal."""
         since = self._anchor()
         level = self.values[since:t].mean(axis=0) - known.mean
-        self.rest[t:] = self.values[t:] - level
-        self.rest_share[t:] = 1.0 / (t - since)
+        self._rest_from(t, tuple(level.tolist()), 1.0 / (t - since))
         self.begin = t
         self.breaks.append(t)
         for a in self.active:
@@ -369,8 +451,7 @@ class _Judge:
         """Take back what was the new normal: the change is over, and others that go on are to be settled anew."""
         for a in self.active:
             a.settled = False
-        self.rest[t:] = self.values[t:]
-        self.rest_share[t:] = 0.0
+        self._rest_from(t, None, 0.0)
         self.begin = t
         self.breaks.append(t)
 
@@ -387,7 +468,10 @@ class _Judge:
         sigma = float(np.sqrt(1 / power.min()))
         return (float(sizes[0]) if len(sizes) == 1 else float(np.hypot(*sizes))), sigma
 
-    def _result(self, nights: list[ChartNight], measured: NDArray[np.int_]) -> Chart:
+    def _result(self, n: int, measured: NDArray[np.int_], standing: Standing) -> Chart:
+        nights = [ChartNight(float("nan"), None, 0) for _ in range(n)]
+        for index, (value, which, learned) in zip(measured, self.judged, strict=True):
+            nights[index] = ChartNight(value, self.patterns[which], learned)
         changes = [
             replace(c, since=int(measured[c.since]), seen=int(measured[c.seen]), last=int(measured[c.last]))
             for c in self.changes
@@ -397,4 +481,4 @@ class _Judge:
         for k, found in enumerate(self.sizes):
             for index, (size, error) in found.items():
                 sizes[k][measured[index]], errors[k][measured[index]] = size, error
-        return Chart(tuple(nights), tuple(changes), tuple(sizes), tuple(errors))
+        return Chart(tuple(nights), tuple(changes), tuple(sizes), tuple(errors), standing)

@@ -45,7 +45,7 @@ from calib.scan import CalibratedBlock, Master, ScanCalibration, calibrate_scan
 __all__ = ["DarkJob", "FileOutcome", "FlatJob", "JobResult", "MasterFile", "ScanJob", "combine_key"]
 
 # Raise a number when the algorithm behind it changes what comes out: its products are then made anew.
-ALGORITHM = {"dark": 1, "responsivity": 1, "canonical": 1, "scan": 1, "reference": 1, "compare": 1}
+ALGORITHM = {"dark": 1, "responsivity": 1, "canonical": 1, "scan": 1, "reference": 1, "compare": 1, "chart": 1}
 
 
 def combine_key(kind: str, *parts: str) -> str:

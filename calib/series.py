@@ -6,19 +6,22 @@ proportion to the sky is worked out here.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from calib.archive import schema
-from calib.archive.database import Archive
+from calib.archive.database import Archive, upsert
 from calib.archive.decisions import Rulings
-from calib.charts import Change, Chart, chart
+from calib.charts import Change, Chart, Standing, chart
+from calib.night import combine_key
 from calib.patterns import templates, to_modes
 from calib.profile import Profile
 from calib.skyflat import sky_proportional
@@ -43,6 +46,8 @@ class Series:
     cells, errors : ndarray, shape (n_nights, ny, nx) and (n_nights,)
         What is charted, and the 1σ error of a cell, in the unit of the subject.
     chart : Chart
+    key : str
+        Identifies what the chart's standing depends on.
     """
 
     band: str
@@ -52,6 +57,7 @@ class Series:
     cells: Array
     errors: Array
     chart: Chart
+    key: str
 
     @property
     def days(self) -> Array:
@@ -94,6 +100,9 @@ def cause_of(product: str, change: Change) -> str:
 def watch_all(archive: Archive, profile: Profile, rulings: Rulings) -> list[Series]:
     """Run every chart over the nights that are there.
 
+    Where a chart stood before its last nights is kept in the archive; it goes on from there as long as the nights
+    before are what they were.
+
     Parameters
     ----------
     archive : Archive
@@ -107,7 +116,8 @@ def watch_all(archive: Archive, profile: Profile, rulings: Rulings) -> list[Seri
         Those with at least one night.
     """
     accepted = _accepted(archive)
-    found = []
+    kept = {(r["band"], r["product"], r["period"]): r for r in archive.rows(sa.select(schema.standings))}
+    found: list[Series] = []
     for band in profile.bands:
         for subject in subjects(profile):
             maps = _sky_maps(archive, profile, band) if subject.product == SKY else _cell_maps(archive, band, subject)
@@ -116,8 +126,26 @@ def watch_all(archive: Archive, profile: Profile, rulings: Rulings) -> list[Seri
                 if subject.accepted_of == "sky" or night in accepted[band, subject.accepted_of]:
                     by_period[rulings.period(night, band)].append(night)
             for period, nights in by_period.items():
-                found.append(chart_series(band, period, subject, nights, maps, profile.drift.significance))
+                standing = kept.get((band, subject.product, period))
+                found.append(chart_series(band, period, subject, nights, maps, profile.drift.significance, standing))
+    _keep(archive, found, kept)
     return found
+
+
+def _keep(archive: Archive, found: list[Series], kept: dict[tuple[str, str, str], Row]) -> None:
+    rows = []
+    for s in found:
+        known = kept.get((s.band, s.subject.product, s.period))
+        if known is None or known["key"] != s.key:
+            content = json.dumps(asdict(s.chart.standing), separators=(",", ":"))
+            place = {"band": s.band, "product": s.subject.product, "period": s.period}
+            rows.append({**place, "key": s.key, "content": content})
+    t = schema.standings
+    gone = kept.keys() - {(s.band, s.subject.product, s.period) for s in found}
+    with archive.begin() as connection:
+        upsert(connection, t, rows)
+        for band, product, period in sorted(gone):
+            connection.execute(sa.delete(t).where(t.c.band == band, t.c.product == product, t.c.period == period))
 
 
 def chart_series(
@@ -127,6 +155,7 @@ def chart_series(
     nights: list[str],
     maps: dict[str, tuple[Array, float]],
     significance: float,
+    kept: Row | None = None,
 ) -> Series:
     """Chart one product over the nights of a hardware period.
 
@@ -140,6 +169,8 @@ def chart_series(
         Night → cells, shape ``subject.grid``, and the 1σ error of one, in the unit of the subject.
     significance : float
         σ from which a change counts.
+    kept : dict, optional
+        Row of `schema.standings`; used as far as it is of the same nights under the same rules.
     """
     cells = np.array([maps[n][0] for n in nights])
     errors = np.array([maps[n][1] for n in nights])
@@ -150,8 +181,25 @@ def chart_series(
         values[:, 0] = np.where(np.isfinite(values[:, 0]), 0.0, np.nan)
     days = np.array([date.fromisoformat(n).toordinal() for n in nights], float)
     patterns = templates(subject.grid, subject.quadrants, level=subject.level)
-    judged = chart(values, errors, days, patterns, subject.quiet(), significance=significance)
-    return Series(band, period, subject, tuple(nights), cells, errors, judged)
+    standing = None
+    if kept is not None:
+        standing = Standing(**json.loads(kept["content"]))
+        if kept["key"] != _key(values, errors, days, subject, significance, standing.night):
+            standing = None
+    judged = chart(values, errors, days, patterns, subject.quiet(), significance=significance, standing=standing)
+    key = _key(values, errors, days, subject, significance, judged.standing.night)
+    return Series(band, period, subject, tuple(nights), cells, errors, judged, key)
+
+
+def _key(values: Array, errors: Array, days: Array, subject: Subject, significance: float, n: int) -> str:
+    """Return what identifies all that the first n measured nights of a chart depend on."""
+    first = np.flatnonzero(np.isfinite(values).all(axis=1) & np.isfinite(errors))[:n]
+    quiet = subject.quiet()
+    rules = (subject.grid, subject.quadrants, subject.level, significance, n)
+    content = blake3(repr(rules).encode())
+    for numbers in (quiet.scatter, quiet.orders, values[first], errors[first], days[first]):
+        content.update(np.ascontiguousarray(numbers).tobytes())
+    return combine_key("chart", content.hexdigest())
 
 
 def _accepted(archive: Archive) -> dict[tuple[str, str], set[str]]:

@@ -40,6 +40,7 @@ __all__ = [
     "runs",
     "scans",
     "sky_offsets",
+    "standings",
     "states",
 ]
 
@@ -291,6 +292,16 @@ states = Table(
     Column("significance", Float),
     Column("since", String(10)),
     Index("states_series", "band", "product", "night"),
+)
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("band", String(20), primary_key=True),
+    Column("product", String(24), primary_key=True),
+    Column("period", String(10), primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("content", Text, nullable=False),
 )
 
 alerts = Table(

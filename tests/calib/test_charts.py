@@ -1,14 +1,16 @@
 """Control charts: silent on quiet nights, quick on changes, and true to when they began."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_equal
 from scipy import stats
 
-from calib.charts import Quiet, chart, gaussian_equivalent
+from calib.charts import Quiet, Standing, chart, gaussian_equivalent
 from calib.patterns import mode_orders, templates, to_modes
 
 GRID = (8, 8)
@@ -215,3 +217,42 @@ def test_one_night_of_a_great_change_does_not_blind_the_chart():
     small = step / 10
     found = judge(with_step(with_step(values, 30, step, 31), 50, small), errors, days)
     assert [(c.seen, c.pattern.where) for c in found.changes] == [(30, "Q3"), (50, "Q3")]
+
+
+# More nights -------------------------------------------------------------------------------------------------------
+
+
+def stormy_nights(n, seed):
+    """Nights with steps that come and go, a walk, and nights without a measurement."""
+    values, errors, days = quiet_nights(n, seed, missing=0.1)
+    rng = np.random.default_rng(seed + 1)
+    for _ in range(rng.integers(0, 5)):
+        first, pattern = rng.integers(0, len(values)), SHAPES[rng.integers(0, len(SHAPES))]
+        last = first + rng.integers(1, 60)
+        values[first:last] += rng.normal(0, 2) * pattern.modes[0]
+    first = rng.integers(0, len(values))
+    values[first:] += np.linspace(0, rng.normal(0, 1), len(values) - first)[:, None] * SHAPES[3].modes[0]
+    values[rng.random(len(values)) < 0.05, 5] = np.nan
+    return values, errors, days
+
+
+def plain(found):
+    """All that a chart says, in plain numbers."""
+    return (
+        [(n.significance, n.pattern and (n.pattern.family, n.pattern.where), n.learned) for n in found.nights],
+        [replace(c, pattern=(c.pattern.family, c.pattern.where)) for c in found.changes],
+        [s.tobytes() for s in (*found.sizes, *found.errors)],
+        found.standing,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_chart_goes_on_as_if_it_had_been_drawn_at_once(data):
+    values, errors, days = stormy_nights(data.draw(st.integers(1, 260)), data.draw(st.integers(0, 10**6)))
+    ends = sorted(data.draw(st.sets(st.integers(0, len(values)), max_size=4)))
+    standing = None
+    for end in ends:
+        standing = judge(values[:end], errors[:end], days[:end], standing=standing).standing
+        standing = Standing(**json.loads(json.dumps(asdict(standing))))
+    assert_equal(plain(judge(values, errors, days, standing=standing))[:3], plain(judge(values, errors, days))[:3])
