@@ -523,6 +523,7 @@ class _Run:
                 "dark_age_nights": _age(darks[read], s.night),
                 "canonical_night": canonical.night,
                 "canonical_age_nights": _age(canonical, s.night),
+                "profile_hash": self.profile.hash,
                 # Up to date, perhaps again: the decision that had made it stale was undone.
                 "stale": "",
             }
