@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 from typing import Any
 
 from monitor.collect import Row, Snapshot
 from monitor.collect_scan import records
-from monitor.report.life import with_life
+from monitor.pages.review_markup import life_words
 
 __all__ = ["OpenAlert", "open_alerts"]
 
@@ -37,10 +37,10 @@ class OpenAlert:
         Whether what it tells of has gone since.
     scans : tuple of (str, int)
         Night and number of scans that suffer; there may be more, ``n_scans`` in all.
-    acknowledged_by, until : str
-        Who knows of it, and until when that holds; empty where nobody does, or for good.
-    note : str
-        Why it is open although somebody had closed it.
+    said : str
+        What people said about it; empty if nobody did.
+    acknowledged_by : str
+        Who knows of it; empty if nobody does.
     """
 
     row: Row
@@ -50,9 +50,8 @@ class OpenAlert:
     over: bool
     scans: tuple[tuple[str, int], ...]
     n_scans: int
+    said: str
     acknowledged_by: str
-    until: str
-    note: str
 
     @property
     def word(self) -> str:
@@ -64,9 +63,7 @@ class OpenAlert:
         """Since when it is known, whether it is over, and who knows of it."""
         words = "new tonight" if self.new else f"seen on {self.row['night']}"
         words += ", over" if self.over else ""
-        if self.acknowledged_by:
-            words += f" · acknowledged by {self.acknowledged_by}" + (f" until {self.until}" if self.until else "")
-        return words + (f" · {self.note}" if self.note else "")
+        return words + (f" · {self.said}" if self.said else "")
 
 
 def open_alerts(snapshot: Snapshot, night: str) -> tuple[OpenAlert, ...]:
@@ -76,11 +73,8 @@ def open_alerts(snapshot: Snapshot, night: str) -> tuple[OpenAlert, ...]:
         return ()
     since = (date.fromisoformat(night) - timedelta(days=_STAND_IN_DAYS)).isoformat()
     recent = (a["product"] != "scans") | (a["last_night"] >= since)
-    rows = records(a[(a["night"] <= night) & recent])
-    today = datetime.now(timezone(timedelta(hours=snapshot.profile.site.utc_offset_hours))).date().isoformat()
-    living = with_life(rows, records(snapshot.decisions), today)
-    standing = [r for r in living if r["life"] in ("open", "acknowledged")]
-    found = [_alert(r, night) for r in _one_matter(standing)]
+    standing = a["life"].isin(("open", "acknowledged"))
+    found = [_alert(r, night) for r in _one_matter(records(a[(a["night"] <= night) & recent & standing]))]
     return tuple(sorted(found, key=_order))
 
 
@@ -101,9 +95,8 @@ def _alert(row: Row, night: str) -> OpenAlert:
         over=row["product"] != "scans" and bool(row["over"]) and row["last_night"] < night,
         scans=tuple((str(n), int(s)) for n, s in touched.get("scans", ())),
         n_scans=int(touched.get("n", 0)),
-        acknowledged_by=str(row["life_by"] or "") if row["life"] == "acknowledged" else "",
-        until=str(row["life_until"] or "") if row["life"] == "acknowledged" else "",
-        note=str(row["life_note"] or ""),
+        said=life_words(row),
+        acknowledged_by=str(row["life_by"]) if row["life"] == "acknowledged" else "",
     )
 
 

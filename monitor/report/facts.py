@@ -8,24 +8,16 @@ from datetime import date, datetime, timedelta, timezone
 import pandas as pd
 
 from monitor.collect import Row, Snapshot
+from monitor.collect_decisions import Signature
 from monitor.collect_scan import records
 from monitor.compute import BandHealth, band_health
 from monitor.palette import STATES, State
 from monitor.report.alerts import OpenAlert, open_alerts
 
-__all__ = ["NightFacts", "SignOff", "age_nights", "decisions_of", "night_facts", "sign_off"]
+__all__ = ["NightFacts", "age_nights", "days_before", "decisions_of", "night_facts"]
 
 # As a card takes its state from its badges, a night takes it from its bands.
 _WORST_FIRST = ("bad", "rejected", "watch", "notice", "notrun", "pending", "provisional", "unknown", "good")
-
-
-@dataclass(frozen=True)
-class SignOff:
-    """Who signed a night off, when (UTC, ISO), and with which words."""
-
-    who: str
-    time: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -40,24 +32,21 @@ class NightFacts:
         As Review has it, bands in their order.
     alerts : tuple of OpenAlert
         Worst first.
-    signed : SignOff or None
+    signed : Signature or None
+        Who signed it off.
     """
 
     night: str
     health: tuple[BandHealth, ...]
     alerts: tuple[OpenAlert, ...]
-    signed: SignOff | None
+    signed: Signature | None
 
     @property
     def state(self) -> State:
-        """The worst state of any band."""
+        """The worst state of any band, and of the alerts that are still there and that nobody has acknowledged."""
         worst = {h.worst for h in self.health}
+        worst |= {a.state for a in self.alerts if not a.over and not a.acknowledged_by}
         return STATES[next((s for s in _WORST_FIRST if s in worst), "unknown")]
-
-    @property
-    def unread(self) -> tuple[OpenAlert, ...]:
-        """The alerts that nobody has acknowledged."""
-        return tuple(a for a in self.alerts if not a.acknowledged_by)
 
     @property
     def alert_words(self) -> str:
@@ -70,7 +59,7 @@ class NightFacts:
 def night_facts(snapshot: Snapshot, night: str) -> NightFacts:
     """Return a night in short."""
     health = tuple(band_health(snapshot, night, band) for band in snapshot.bands)
-    return NightFacts(night, health, open_alerts(snapshot, night), sign_off(snapshot, night))
+    return NightFacts(night, health, open_alerts(snapshot, night), snapshot.signed.get(night))
 
 
 def decisions_of(snapshot: Snapshot, night: str) -> list[Row]:
@@ -80,15 +69,6 @@ def decisions_of(snapshot: Snapshot, night: str) -> list[Row]:
         return []
     undone = {int(r["undoes"]): int(r["id"]) for r in records(d[d["kind"] == "undo"]) if r["undoes"] is not None}
     return [r | {"undone_by": undone.get(int(r["id"]))} for r in records(d[d["night"] == night])]
-
-
-def sign_off(snapshot: Snapshot, night: str) -> SignOff | None:
-    """Return the last sign-off of a night that stands."""
-    standing = [r for r in decisions_of(snapshot, night) if r["kind"] == "sign-off" and r["undone_by"] is None]
-    if not standing:
-        return None
-    last = standing[-1]
-    return SignOff(str(last["who"]), str(last["time"]), str(last["reason"]))
 
 
 def age_nights(night: str, utc_offset_hours: float, now: datetime | None = None) -> int:

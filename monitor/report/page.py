@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from calib import __version__
+from calib.archive.versions import versions
 from calib.regions import quadrant_names
 from monitor.collect import Collector, Snapshot
 from monitor.collect_series import worst
@@ -51,7 +52,7 @@ def report_html(collector: Collector, snapshot: Snapshot, night: str) -> str:
     read = snapshot.profile.responsivity.read
     body = join(
         (
-            _heading(snapshot, facts),
+            _heading(collector, snapshot, facts),
             section("bands", "Bands", "", join(_band(h) for h in facts.health)),
             section(
                 "alerts",
@@ -99,18 +100,22 @@ _LEGEND = Safe(
 )
 
 
-def _heading(snapshot: Snapshot, facts: NightFacts) -> Safe:
+def _heading(collector: Collector, snapshot: Snapshot, facts: NightFacts) -> Safe:
     profile, signed = snapshot.profile, facts.signed
-    version = str(getattr(profile, "version", "") or "")
+    version = next((v for v in reversed(versions(collector.archive)) if v.hash == profile.hash), None)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     who = mark("unknown", "not signed")
     if signed:
-        why = f": {signed.reason}" if signed.reason else ""
-        when = signed.time[:16].replace("T", " ")
-        who = mark("accepted", f"signed off by {signed.who} on {when} UTC{why}")
+        why = f": {signed.remark}" if signed.remark else ""
+        who = mark("accepted", f"signed off by {signed.by} on {signed.time[:16].replace('T', ' ')} UTC{why}")
+        if signed.changed:
+            who += Safe("<br>{}").format(mark("watch", "the night no longer shows what was signed"))
     lines = [
         ("instrument", f"{profile.name}: {profile.title}" if profile.title else profile.name),
-        ("profile", Safe("{}<code>{}</code>").format(f"version {version}, " if version else "", profile.hash[:16])),
+        (
+            "profile",
+            Safe("{}<code>{}</code>").format(f"version {version.number}, " if version else "", profile.hash[:16]),
+        ),
         ("site", f"{profile.site.name}, local time is UTC {minus(f'{profile.site.utc_offset_hours:+g}')} h"),
         ("sign-off", who),
         ("made", f"{made} by Vesper {__version__}"),

@@ -81,10 +81,18 @@ def _calibrated(collector: Collector, night: str, rows: list[Row]) -> Safe:
                 else f"0 of {r['n_frames']}",
                 number(r["level_dn"], 4),
                 _masters(night, r),
-                cause_of(r, blocks.get((r["scan"], r["band"], r["read"]), [])),
+                _why(r, blocks.get((r["scan"], r["band"], r["read"]), [])),
             )
         )
     return table("scans of the night", heads, cells, numeric=(3, 4, 5))
+
+
+def _why(row: Row, blocks: list[Row]) -> Safe:
+    """Return why a scan is not simply calibrated, and that a run has to take it up again."""
+    words = Safe("{}").format(cause_of(row, blocks))
+    if row.get("stale"):
+        words += Safe('<br><span class="watch">{} not up to date: {}</span>').format(STATES["watch"].sign, row["stale"])
+    return words
 
 
 def _masters(night: str, row: Row) -> Safe | str:

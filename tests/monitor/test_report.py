@@ -18,6 +18,7 @@ from calib.archive.decisions import decide
 from monitor.cli import main
 from monitor.collect import Collector, Snapshot
 from monitor.collect_activity import Activity
+from monitor.collect_decisions import Signature
 from monitor.compute import band_health
 from monitor.pages.review_markup import alerts_html
 from monitor.palette import STATES
@@ -168,7 +169,7 @@ def test_the_heading_says_who_signed_and_when_or_that_nobody_did(
     night = faulty.date(4)
     head = words(part_header(report_html(collector, collector.snapshot(), night)))
     assert "sign-off ? not signed" in head
-    assert f"profile {collector.snapshot().profile.hash[:16]}" in head
+    assert f"profile version 1, {collector.snapshot().profile.hash[:16]}" in head
     assert f"▲ newest data: {night}, " in head
     own = copy_of(faulty)
     archive = Archive(own.root)
@@ -179,6 +180,30 @@ def test_the_heading_says_who_signed_and_when_or_that_nobody_did(
     html = _report(own, 4)
     assert "not signed" in words(part_header(html))
     assert f"(undone by no. {number + 1})" in words(part(html, "decisions"))
+
+
+def test_a_signature_on_what_has_changed_since_says_so(faulty: Night, collector: Collector) -> None:
+    night = faulty.date(4)
+    signed = {night: Signature("Ada", "1999-05-06T08:00:00.000Z", "", 1, changed=True)}
+    html = report_html(collector, replace(collector.snapshot(), signed=signed), night)
+    head = words(part_header(html))
+    assert "● signed off by Ada on 1999-05-06 08:00 UTC ▲ the night no longer shows what was signed" in head
+
+
+def test_an_acknowledged_alert_says_by_whom_until_when_and_why_and_a_resolved_one_is_gone(
+    faulty: Night, copy_of: Callable[[Night], Night]
+) -> None:
+    own = copy_of(faulty)
+    first, second = [a for a in rows(own.root, "alerts") if a["product"] != "scans"][:2]
+    archive = Archive(own.root)
+    for alert, more in ((first, {"kind": "acknowledge", "expires": "2199-12-31"}), (second, {"kind": "resolve"})):
+        named = {n: alert[n] for n in ("night", "band", "product", "region", "metric")}
+        decide(archive, who="Ada", reason="baffle ordered", **named, **more)
+    archive.close()
+    alerts = words(part(_report(own, 4), "alerts"))
+    assert "acknowledged by Ada until 2199-12-31: baffle ordered" in alerts
+    assert first["text"] in alerts
+    assert second["text"] not in alerts
 
 
 # Honest states -------------------------------------------------------------------------------------------------------
