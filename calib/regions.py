@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from calib import kernels
+
 __all__ = [
     "cell_means",
     "cell_medians",
@@ -54,25 +56,8 @@ def region_names(quadrants: Grid, cells: Grid) -> tuple[str, ...]:
     return ("array", *quadrant_names(quadrants), *cell_names(cells))
 
 
-def _grid_medians(image: Image, grid: Grid) -> NDArray[np.float64]:
-    ny, nx = image.shape
-    if ny % grid[0] == 0 and nx % grid[1] == 0:
-        stacked = image.reshape(grid[0], ny // grid[0], grid[1], nx // grid[1]).swapaxes(1, 2)
-        return _row_medians(stacked.reshape(grid[0] * grid[1], -1))
-    return np.array([nan_median(image[s]) for s in grid_slices((ny, nx), grid)])
-
-
-def _row_medians(rows: Image) -> NDArray[np.float64]:
-    """Return the median of the finite values of each row; NaN where there is none."""
-    finite = np.isfinite(rows)
-    count = finite.sum(axis=1)
-    # What is not finite goes behind everything else, and is not counted.
-    ordered = np.sort(np.where(finite, rows, np.inf), axis=1)
-    index = np.arange(len(rows))
-    low, high = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, rows.shape[1] - 1)
-    with np.errstate(invalid="ignore"):
-        middle = 0.5 * (ordered[index, low].astype(np.float64) + ordered[index, high])
-    return np.where(count > 0, middle, np.nan)
+def _grid_medians(image: Image, good: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
+    return kernels.cell_middles(image, good, grid_edges(image.shape[0], grid[0]), grid_edges(image.shape[1], grid[1]))
 
 
 def nan_median(values: NDArray[np.floating]) -> float:
@@ -94,12 +79,12 @@ def mad_sigma(values: NDArray[np.floating]) -> float:
 
 def quadrant_medians(image: Image, good: NDArray[np.bool_], grid: Grid = (2, 2)) -> NDArray[np.float64]:
     """Return the median of each quadrant over good finite pixels, shape (rows × columns,)."""
-    return _grid_medians(np.where(good, image, np.nan), grid)
+    return _grid_medians(image, good, grid).ravel()
 
 
 def cell_medians(image: Image, good: NDArray[np.bool_], grid: Grid = (8, 8)) -> NDArray[np.float64]:
     """Return the median of each cell over good finite pixels, shape ``grid``; NaN where a cell has none."""
-    return _grid_medians(np.where(good, image, np.nan), grid).reshape(grid)
+    return _grid_medians(image, good, grid)
 
 
 def cell_means(
@@ -123,18 +108,8 @@ def cell_means(
     ndarray, shape ``grid``
         NaN where a cell has no good pixel.
     """
-    means = np.full(grid, np.nan)
-    for k, s in enumerate(grid_slices((image.shape[0], image.shape[1]), grid)):
-        cell = image[s][good[s]]
-        values = cell[np.isfinite(cell)].astype(np.float64)
-        if not values.size:
-            continue
-        centre = nan_median(values)
-        distance = np.abs(values - centre)
-        kept = values[distance <= clip_sigma * 1.4826022185056018 * nan_median(distance)]
-        # Half of the pixels may be alike to the last bit: then their value is the mean.
-        means.flat[k] = kept.mean() if kept.size else centre
-    return means
+    edges = grid_edges(image.shape[0], grid[0]), grid_edges(image.shape[1], grid[1])
+    return kernels.cell_averages(image, good, *edges, clip_sigma)
 
 
 def region_medians(
@@ -156,8 +131,8 @@ def region_medians(
     ndarray, shape (1 + quadrants + cells,)
         In the order of `region_names`; NaN where a region has no good pixel.
     """
-    masked = np.where(good, image, np.nan)
-    return np.concatenate(([nan_median(masked)], _grid_medians(masked, quadrants), _grid_medians(masked, cells)))
+    grids = ((1, 1), quadrants, cells)
+    return np.concatenate([_grid_medians(image, good, grid).ravel() for grid in grids])
 
 
 def region_counts(good: NDArray[np.bool_], quadrants: Grid = (2, 2), cells: Grid = (8, 8)) -> NDArray[np.int64]:

@@ -6,10 +6,9 @@ frame its offset) for the output, which streams: some frames are made while othe
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,16 +18,21 @@ from numpy.typing import NDArray
 from calib.checks import CheckResult, Verdict, evaluate, judge
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
-from calib.kernels_frames import FinishedFrames, NoiseTerms, finish_frames, form_and_level
+from calib.kernels import (
+    FinishedFrames,
+    NoiseTerms,
+    TrimmedReads,
+    finish_frames,
+    form_read,
+    read_levels,
+)
+from calib.kernels.compiled import THREADS, TILE, shares
 from calib.profile import Profile
-from calib.sky import SkyOffset, block_bounds, make_sky_offset
+from calib.sky import SkyOffset, block_bounds, make_sky_offset, sky_offset
 
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
 
 Ruling = Literal["accepted", "rejected"]
-
-# Beyond two the passes wait for memory.
-THREADS = min(2, os.cpu_count() or 1)
 
 # Frames are finished in pieces of so many pixels, which stay in the cache until they are written.
 PIECE_PIXELS = 1 << 19
@@ -69,7 +73,7 @@ class CalibratedBlock:
     first : int
         Number of the first frame.
     value, error : ndarray of float32, shape (n, ny × nx)
-        DN; NaN where a sample is saturated or its pixel has no calibration.
+        DN; NaN where a sample is saturated or its pixel has no calibration. Without rows of errors if none were wanted.
     mask : ndarray of uint8, shape (n, ny × nx)
         Bits 0–7 of `calib.flags`.
     """
@@ -113,6 +117,7 @@ def calibrate_scan(
     profile: Profile,
     rulings: Mapping[int, Ruling] | None = None,
     sink: Callable[[CalibratedBlock], None] | None = None,
+    errors: bool = True,
 ) -> ScanCalibration:
     """Calibrate one read of a scan.
 
@@ -126,6 +131,8 @@ def calibrate_scan(
         Block → a person's verdict.
     sink : callable, optional
         Receives the final frames, a few at a time and in order; their arrays are used again after it returns.
+    errors : bool
+        Whether the final frames get errors.
 
     Returns
     -------
@@ -148,33 +155,11 @@ def calibrate_scan(
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(usable(mask), 1 / canonical.value, np.nan).astype(np.float32).ravel()
     offset = -dark.value.ravel() * scale
-    pad = np.where(good, 0, np.nan).astype(np.float32).ravel()
     bounds = block_bounds(n, profile.sky.block_frames)
-    form = _Form(plus, minus, profile.detector.saturation_dn, scale, offset, pad)
+    reads = _Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel())
     level, shift = np.empty(n), np.empty(n)
-
-    def offsets_of(some: Sequence[tuple[int, int]]) -> list[SkyOffset]:
-        buffer = np.empty((max(b - a + 1 for a, b in some), n_pixels), np.float32)
-        made = []
-        for first, last in some:
-            frames = buffer[: last - first + 1]
-            level[first : last + 1] = form.level(first, last, frames)
-            made.append(
-                make_sky_offset(
-                    frames,
-                    level[first : last + 1],
-                    good=good,
-                    first=first,
-                    alpha=profile.sky.alpha,
-                    cells=profile.detector.cells,
-                )
-            )
-        return made
-
     with ThreadPoolExecutor(THREADS) as pool:
-        # Every thread takes each second block into one buffer of its own.
-        shares = [bounds[k::THREADS] for k in range(THREADS) if bounds[k::THREADS]]
-        offsets = sorted((o for made in pool.map(offsets_of, shares) for o in made), key=lambda o: o.first)
+        offsets = _sky_offsets(pool, reads, bounds, level, good, profile)
         limits = profile.limits_for("sky_offset", band, read)
         verdicts = [judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn) for o in offsets]
         for k, ruling in (rulings or {}).items():
@@ -183,23 +168,23 @@ def calibrate_scan(
                 verdicts[k] = Verdict(ruling, cause, verdicts[k].checks)
         used = substitutes(verdicts)
         noise = _NoiseModel.of(dark, canonical, usable(mask), profile, band, read)
-        finals = [
-            _Final(
-                np.nan_to_num(offsets[u].value.ravel()),
-                noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if u == k else 0.0),
-                (mask | offsets[u].mask | (0 if u == k else flag("SUBST"))).ravel().astype(np.uint8),
-            )
-            for k, u in enumerate(used)
-        ]
+
+        def final(k: int, u: int) -> _Final:
+            own = u == k
+            terms = noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if own else 0.0)
+            bits = mask | offsets[u].mask | (0 if own else flag("SUBST"))
+            return _Final(offset - _or_zero(offsets[u].value.ravel()), terms, bits.ravel().astype(np.uint8))
+
+        finals = [pool.submit(final, k, u) for k, u in enumerate(used)]
         step = max(1, PIECE_PIXELS // n_pixels)
         pieces = [
             (k, a, min(a + step, b + 1)) for k, (first, b) in enumerate(bounds) for a in range(first, b + 1, step)
         ]
-        room = [_Room(min(step, n), n_pixels) for _ in range(THREADS + 1)]
+        room = [_Room(min(step, n), n_pixels, errors=errors) for _ in range(THREADS + 1)]
 
         def finish(number: int) -> CalibratedBlock:
             k, first, end = pieces[number]
-            made = form.finish(first, end, level[first:end], finals[k], room[number % len(room)])
+            made = reads.finish(first, end, level[first:end], finals[k].result(), room[number % len(room)])
             shift[first:end] = made.shift
             return CalibratedBlock(first, made.value, made.error, made.mask)
 
@@ -224,9 +209,9 @@ def calibrate_scan(
 
 @dataclass(frozen=True)
 class _Final:
-    """What all frames of a block share in their last pass: sky offset, variance, bits."""
+    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits."""
 
-    sky: NDArray[np.float32]
+    offset: NDArray[np.float32]
     noise: NoiseTerms
     flags: NDArray[np.uint8]
 
@@ -234,9 +219,9 @@ class _Final:
 class _Room:
     """Arrays for one piece of final frames."""
 
-    def __init__(self, n: int, n_pixels: int) -> None:
+    def __init__(self, n: int, n_pixels: int, *, errors: bool) -> None:
         self.value = np.empty((n, n_pixels), np.float32)
-        self.error = np.empty((n, n_pixels), np.float32)
+        self.error = np.empty((n if errors else 0, n_pixels), np.float32)
         self.mask = np.empty((n, n_pixels), np.uint8)
 
     def first(self, n: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
@@ -244,7 +229,7 @@ class _Room:
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Reads:
     """The raw frames of a scan, shape (n, n_pixels), and how they are calibrated."""
 
     plus: NDArray[Any]
@@ -252,38 +237,93 @@ class _Form:
     saturation_dn: float
     scale: NDArray[np.float32]
     offset: NDArray[np.float32]
-    pad: NDArray[np.float32]
+    good: NDArray[np.bool_]
 
-    def _part(self, first: int, end: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        return self.plus[first:end], None if self.minus is None else self.minus[first:end]
+    @property
+    def n_pixels(self) -> int:
+        return len(self.scale)
 
-    def level(self, first: int, last: int, out: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrate some frames and return their levels."""
-        return form_and_level(
-            *self._part(first, last + 1),
-            saturation_dn=self.saturation_dn,
-            scale=self.scale,
-            offset=self.offset,
-            pad=self.pad,
-            out=out,
-        )
+    def _formed(self, first: int, end: int) -> dict[str, Any]:
+        return {
+            "plus": self.plus[first:end],
+            "minus": None if self.minus is None else self.minus[first:end],
+            "saturation_dn": self.saturation_dn,
+            "scale": self.scale,
+            "offset": self.offset,
+        }
+
+    def frames(self, first: int, end: int) -> NDArray[np.float32]:
+        """Return some calibrated frames."""
+        return form_read(**self._formed(first, end))
+
+    def levels(self, first: int, end: int) -> NDArray[np.float64]:
+        """Return the levels of some calibrated frames."""
+        return read_levels(**self._formed(first, end), good=self.good)
+
+    def trimmed(self, first: int, end: int, levels: NDArray[np.float64], alpha: float) -> TrimmedReads:
+        """Return the trimmed mean of some calibrated frames, still to be filled in."""
+        return TrimmedReads(**self._formed(first, end), levels=levels, alpha=alpha)
 
     def finish(self, first: int, end: int, level: NDArray[np.float64], final: _Final, room: _Room) -> FinishedFrames:
         """Calibrate some frames of a block to the end."""
         return finish_frames(
-            *self._part(first, end),
-            saturation_dn=self.saturation_dn,
-            scale=self.scale,
-            offset=self.offset,
-            sky=final.sky,
+            **{**self._formed(first, end), "offset": final.offset},
             level=level,
-            pad=self.pad,
+            good=self.good,
             noise=final.noise,
             flags=final.flags,
             saturated=flag("SATUR"),
             no_data=flag("NODATA"),
             out=room.first(end - first),
         )
+
+
+def _sky_offsets(
+    pool: ThreadPoolExecutor,
+    reads: _Reads,
+    bounds: tuple[tuple[int, int], ...],
+    level: NDArray[np.float64],
+    good: NDArray[np.bool_],
+    profile: Profile,
+) -> list[SkyOffset]:
+    """Return the sky offset of every block; write the levels of the frames."""
+    alpha, cells = profile.sky.alpha, profile.detector.cells
+    offsets: list[Future[SkyOffset]] = []
+
+    def take_levels(first: int, end: int) -> None:
+        level[first:end] = reads.levels(first, end)
+
+    def trim(trimmed: TrimmedReads, start: int, stop: int, before: list[Future[None]]) -> None:
+        wait(before)
+        trimmed.trim(start, stop)
+
+    def conclude(trimmed: TrimmedReads, first: int, end: int, before: list[Future[None]]) -> SkyOffset:
+        for part in before:
+            part.result()
+        return sky_offset(trimmed.result, level[first:end], good=good, first=first, cells=cells)
+
+    def single(first: int, end: int) -> SkyOffset:
+        return make_sky_offset(
+            reads.frames(first, end), level[first:end], good=good, first=first, alpha=alpha, cells=cells
+        )
+
+    # All threads work on one block, whose raw frames then are still in the cache when they are formed again. What a
+    # task waits for has always been submitted before it, and so is done or under way.
+    for first, last in bounds:
+        end = last + 1
+        levels = [pool.submit(take_levels, first + a, first + b) for a, b in shares(end - first)]
+        if end - first == 1:
+            wait(levels)
+            offsets.append(pool.submit(single, first, end))
+            continue
+        trimmed = reads.trimmed(first, end, level[first:end], alpha)
+        parts = [pool.submit(trim, trimmed, a, b, levels) for a, b in shares(reads.n_pixels, TILE)]
+        offsets.append(pool.submit(conclude, trimmed, first, end, parts))
+    return [offset.result() for offset in offsets]
+
+
+def _or_zero(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(np.isfinite(values), values, np.float32(0))
 
 
 def _deliver(piece: Future[CalibratedBlock], sink: Callable[[CalibratedBlock], None] | None) -> None:
@@ -364,5 +404,6 @@ class _NoiseModel:
     def terms(self, sky_error: NDArray[np.float32], *, own_share: float) -> NoiseTerms:
         """Return the variance of a final frame; ``own_share`` is the weight that a frame has in its own offset."""
         # var(F − S) = var F + var S − 2 cov(F, S), and a frame of n makes up 1/n of its own offset.
-        constant = np.nan_to_num(sky_error) ** 2
-        return NoiseTerms(constant, 1 - 2 * own_share, self.constant, self.linear, self.quadratic)
+        kept = np.float32(1 - 2 * own_share)
+        constant = _or_zero(sky_error) ** 2
+        return NoiseTerms(constant + kept * self.constant, kept * self.linear, kept * self.quadratic)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from calib import kernels
 from calib.flags import flag
-from calib.kernels_frames import frame_medians
+from calib.kernels import frame_medians
 from calib.regions import cell_means, cell_medians, mad_sigma, nan_median
 
-__all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset"]
+__all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset", "sky_offset"]
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def frame_levels(frames: NDArray[np.float32], columns: NDArray[np.intp]) -> NDAr
     ndarray, shape (n,)
         NaN for a frame without a valid sample.
     """
-    pad = np.full(frames.shape[1], np.nan, np.float32)
-    pad[columns] = 0
-    return frame_medians(frames, pad)
+    good = np.zeros(frames.shape[1], np.bool_)
+    good[columns] = True
+    return frame_medians(frames, good)
 
 
 def make_sky_offset(
@@ -122,45 +122,65 @@ def make_sky_offset(
     SkyOffset
         S = trimmed mean over k of (F_k − l_k), minus its own median over good pixels.
     """
-    shape, n = good.shape, len(frames)
-    if n > 1:
-        fit, *both = kernels.trimmed_halves(frames, levels, alpha)
+    if len(frames) > 1:
+        fit = kernels.trimmed_halves(frames, levels, alpha)
     else:
-        fit = kernels.trimmed_mean(frames, levels, alpha)
-        both = [fit.mean]
-    pad = np.where(good, 0, np.nan).astype(np.float32).ravel()
-    middles = frame_medians(np.stack([fit.mean, fit.error, *both]), pad)
-    value = fit.mean.reshape(shape) - np.float32(middles[0])
-    halves = [h.reshape(shape) - np.float32(m) for h, m in zip(both, middles[2:], strict=True)]
+        alone = kernels.trimmed_mean(frames, levels, alpha)
+        fit = kernels.TrimmedHalves(alone, alone.mean, np.full_like(alone.mean, np.nan))
+    return sky_offset(fit, levels, good=good, first=first, cells=cells)
+
+
+def sky_offset(
+    fit: kernels.TrimmedHalves,
+    levels: NDArray[np.float64],
+    *,
+    good: NDArray[np.bool_],
+    first: int,
+    cells: tuple[int, int],
+) -> SkyOffset:
+    """Return the sky offset of a block, with what the checks need, from the trimmed means of its frames.
+
+    Parameters
+    ----------
+    fit : TrimmedHalves
+        Trimmed means of F_k − l_k over the block and over its halves, DN; NaN for the second half of a single frame.
+    levels, good, first, cells
+        As in `make_sky_offset`.
+    """
+    shape, n = good.shape, len(levels)
+    whole = fit.whole
+    means = (whole.mean, fit.first, fit.second)
+    middles = [frame_medians(m[None], good.ravel())[0] for m in (*means, whole.error)]
+    value, *halves = (m.reshape(shape) - np.float32(c) for m, c in zip(means, middles, strict=False))
     level = nan_median(levels)
-    mask = np.zeros(shape, np.int16)
-    mask[fit.n_samples.reshape(shape) == 0] |= flag("NODATA")
-    enough = fit.n_samples.reshape(shape)[good] >= 0.5 * n
-    skew = (fit.mean - fit.low_mean).reshape(shape)
+    n_samples = whole.n_samples.reshape(shape)
+    mask = np.where(n_samples == 0, np.int16(flag("NODATA")), np.int16(0))
+    n_good = np.count_nonzero(good)
+    enough = np.count_nonzero(good & (n_samples >= 0.5 * n))
+    skew = (whole.mean - whole.low_mean).reshape(shape)
     scale = 100.0 / level if level > 0 else float("nan")
     skew_cells = cell_medians(skew, good, cells)
     offset_cells = cell_medians(value, good, cells)
     values = {
         "frames": float(n),
-        "valid": 100.0 * float(enough.mean()) if enough.size else float("nan"),
-        "halves": _rms(cell_medians(halves[1] - halves[0], good, cells)) * scale if len(halves) == 2 else float("nan"),
+        "valid": 100.0 * enough / n_good if n_good else float("nan"),
+        "halves": _rms(cell_medians(halves[1] - halves[0], good, cells)) * scale,
         "residue": positive_residue(skew_cells) * scale,
         "amplitude": _largest(offset_cells) * scale,
         "steadiness": unsteadiness(levels) * scale,
     }
-    empty = np.full(shape, np.nan, np.float32)
-    per_cell = max(good.sum() / (cells[0] * cells[1]), 1.0)
+    per_cell = max(n_good / (cells[0] * cells[1]), 1.0)
     return SkyOffset(
         first=first,
         last=first + n - 1,
         value=value,
-        error=fit.error.reshape(shape),
+        error=whole.error.reshape(shape),
         mask=mask,
-        halves=(halves[0] if halves else empty, halves[1] if len(halves) == 2 else empty),
+        halves=(halves[0], halves[1]),
         level_dn=level,
         values=values,
         cells_dn=cell_means(value, good, cells),
-        cell_error_dn=float(middles[1]) / float(np.sqrt(per_cell)),
+        cell_error_dn=float(middles[3]) / float(np.sqrt(per_cell)),
     )
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from scipy.stats import mstats
 
-from calib import kernels, kernels_frames, kernels_numpy
-from calib.kernels import TILE, sorting_network
+from calib import kernels
+from calib.kernels import sorting_network, twins
+from calib.kernels.compiled import TILE
 
 GAIN = 7.5
 READ_NOISE = 5.5
@@ -99,7 +100,7 @@ def test_trimmed_mean_is_its_twin_for_any_number_of_frames(n_frames):
 
 
 def same_trimmed(frames, levels, alpha):
-    found, twin = kernels.trimmed_mean(frames, levels, alpha), kernels_numpy.trimmed_mean(frames, levels, alpha)
+    found, twin = kernels.trimmed_mean(frames, levels, alpha), twins.trimmed_mean(frames, levels, alpha)
     np.testing.assert_array_equal(found.n_samples, twin.n_samples)
     for name in ("mean", "low_mean"):
         np.testing.assert_allclose(getattr(found, name), getattr(twin, name), atol=2e-4, rtol=3e-6, err_msg=name)
@@ -115,8 +116,8 @@ def test_halves_are_the_trimmed_means_of_halves(n_frames, missing):
     whole, *halves = kernels.trimmed_halves(frames, levels, 0.2)
     for one, other in zip(whole, kernels.trimmed_mean(frames, levels, 0.2), strict=True):
         np.testing.assert_array_equal(one, other)
-    _, *twins = kernels_numpy.trimmed_halves(frames, levels, 0.2)
-    for half, twin in zip(halves, twins, strict=True):
+    _, *expected = twins.trimmed_halves(frames, levels, 0.2)
+    for half, twin in zip(halves, expected, strict=True):
         np.testing.assert_allclose(half, twin, atol=2e-4, rtol=3e-6)
 
 
@@ -179,7 +180,7 @@ def test_a_frame_without_a_level_takes_no_part():
 def test_a_bright_pixel_keeps_its_error():
     # Sums of squares in single precision: a pixel far from the level must not lose its scatter to rounding.
     frames = noisy_frames(46, 100) + np.float32(1_000)
-    twin = kernels_numpy.trimmed_mean(frames, np.zeros(46), 0.2)
+    twin = twins.trimmed_mean(frames, np.zeros(46), 0.2)
     np.testing.assert_allclose(kernels.trimmed_mean(frames, np.zeros(46), 0.2).error, twin.error, rtol=0.02)
 
 
@@ -228,7 +229,7 @@ def test_the_order_of_frames_does_not_matter_and_the_unit_scales(n_frames, seed,
 
 
 def same_clipped(frames, kappa):
-    found, twin = kernels.clipped_mean(frames, kappa), kernels_numpy.clipped_mean(frames, kappa)
+    found, twin = kernels.clipped_mean(frames, kappa), twins.clipped_mean(frames, kappa)
     np.testing.assert_array_equal(found.n_samples, twin.n_samples)
     np.testing.assert_array_equal(found.clipped, twin.clipped)
     np.testing.assert_allclose(found.mean, twin.mean, rtol=1e-6, atol=1e-5)
@@ -309,7 +310,7 @@ def test_no_sample_no_mean_and_one_sample_no_scatter():
 
 def same_fit(levels, frames, **options):
     (found, found_rejected), (twin, twin_rejected) = (
-        fit(kernel.robust_slope, frames, levels, **options) for kernel in (kernels, kernels_numpy)
+        fit(kernel.robust_slope, frames, levels, **options) for kernel in (kernels, twins)
     )
     np.testing.assert_array_equal(found_rejected, twin_rejected)
     np.testing.assert_array_equal(found.n_samples, twin.n_samples)
@@ -474,7 +475,7 @@ def test_form_read_is_its_twin_for_any_type(dtype, correlated):
     scale, offset = (rng.normal(m, 0.1, TILE + 1).astype(np.float32) for m in (1, -300))
     scale[5] = np.nan
     options = {"saturation_dn": 30_000.0, "scale": scale, "offset": offset}
-    found, twin = (k.form_read(plus, minus, **options) for k in (kernels, kernels_numpy))
+    found, twin = (k.form_read(plus, minus, **options) for k in (kernels, twins))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, twin, rtol=1e-6, atol=5e-3)
     np.testing.assert_array_equal(np.isnan(found), (plus >= 30_000) | np.isnan(scale))
@@ -506,7 +507,7 @@ def test_missing_samples_stay_missing():
 def test_the_read_can_be_written_into_an_array_that_is_there():
     plus = np.arange(12, dtype=np.uint16).reshape(3, 4)
     one, none = np.ones(4, np.float32), np.zeros(4, np.float32)
-    for module in (kernels, kernels_numpy):
+    for module in (kernels, twins):
         out = np.full((3, 4), -1, np.float32)
         assert module.form_read(plus, None, saturation_dn=9.0, scale=one, offset=none, out=out) is out
         np.testing.assert_array_equal(out[:2], plus[:2])
@@ -514,5 +515,5 @@ def test_the_read_can_be_written_into_an_array_that_is_there():
 
 
 def test_every_public_kernel_has_a_twin():
-    public = {name for module in (kernels, kernels_frames) for name in module.__all__ if name.islower()}
-    assert set(kernels_numpy.__all__) == public
+    public = {name for name in kernels.__all__ if name.islower() and not name.endswith("_network")}
+    assert set(twins.__all__) == public

@@ -5,21 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calib import kernels_frames, kernels_numpy
-from calib.kernels import merging_network
-from calib.kernels_frames import NoiseTerms
+from calib import kernels
+from calib.kernels import NoiseTerms, merging_network, twins
 
 SIZES = [1, 2, 3, 7, 8, 9, 47, 48, 49, 50, 333, 4096]
 
 
 def frames_of(n, n_pixels, *, seed=1, missing=0.0, whole=False, jitter=3.0):
-    """Frames about 2800 DN whose levels differ, with missing samples, and a pad that leaves some pixels out."""
+    """Frames about 2800 DN whose levels differ, with missing samples, and pixels that do not count."""
     rng = np.random.default_rng(seed)
     frames = rng.normal(2800, 25, (n, n_pixels)) + rng.normal(0, jitter, (n, 1))
     frames = np.round(frames / 20) * 20 if whole else frames
     hole = rng.choice([np.nan, np.inf, -np.inf], frames.shape)
-    pad = np.where(rng.random(n_pixels) < 0.9, 0, np.nan).astype(np.float32)
-    return np.where(rng.random(frames.shape) < missing, hole, frames).astype(np.float32), pad
+    good = rng.random(n_pixels) < 0.9
+    return np.where(rng.random(frames.shape) < missing, hole, frames).astype(np.float32), good
 
 
 @pytest.mark.parametrize("n_pixels", SIZES)
@@ -27,8 +26,8 @@ def frames_of(n, n_pixels, *, seed=1, missing=0.0, whole=False, jitter=3.0):
     ("missing", "whole", "jitter"), [(0, False, 3), (0.3, False, 100), (0.1, True, 0), (1, False, 1)]
 )
 def test_medians_are_exact_however_the_levels_jump(n_pixels, missing, whole, jitter):
-    frames, pad = frames_of(30, n_pixels, missing=missing, whole=whole, jitter=jitter)
-    np.testing.assert_array_equal(kernels_frames.frame_medians(frames, pad), kernels_numpy.frame_medians(frames, pad))
+    frames, good = frames_of(30, n_pixels, missing=missing, whole=whole, jitter=jitter)
+    np.testing.assert_array_equal(kernels.frame_medians(frames, good), twins.frame_medians(frames, good))
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,8 +40,8 @@ def test_medians_are_exact_however_the_levels_jump(n_pixels, missing, whole, jit
 def test_medians_are_exact_for_any_distribution(n_pixels, seed, power, scale):
     rng = np.random.default_rng(seed)
     frames = (rng.standard_normal((6, n_pixels)) ** power * scale).astype(np.float32)
-    pad = np.zeros(n_pixels, np.float32)
-    np.testing.assert_array_equal(kernels_frames.frame_medians(frames, pad), kernels_numpy.frame_medians(frames, pad))
+    good = np.ones(n_pixels, np.bool_)
+    np.testing.assert_array_equal(kernels.frame_medians(frames, good), twins.frame_medians(frames, good))
 
 
 @pytest.mark.parametrize("m", range(9))
@@ -85,18 +84,15 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
         "saturation_dn": 52_200.0,
         "scale": scale,
         "offset": spread(-300, 10),
-        "pad": np.where(rng.random(n_pixels) < 0.1, np.nan, 0).astype(np.float32),
+        "good": rng.random(n_pixels) > 0.1,
     }
-    twins = kernels_frames, kernels_numpy
-    formed = [np.empty(plus.shape, np.float32) for _ in twins]
-    levels = [t.form_and_level(plus, minus, out=o, **common) for t, o in zip(twins, formed, strict=True)]
-    np.testing.assert_allclose(formed[0], formed[1], rtol=1e-6, atol=2e-3)
+    both = kernels, twins
+    levels = [t.read_levels(plus, minus, **common) for t in both]
     np.testing.assert_allclose(levels[0], levels[1], rtol=1e-6, atol=2e-3)
     level = levels[1].copy()
     level[3] = np.nan
-    noise = NoiseTerms(spread(1, 0.1) ** 2, 1 - 2 / 46, spread(900, 10), spread(0.12, 0.01), spread(1e-3, 1e-4) ** 2)
+    noise = NoiseTerms(spread(900, 10), spread(0.12, 0.01), spread(1e-3, 1e-4) ** 2)
     rest = {
-        "sky": spread(0, 5),
         "level": level,
         "noise": noise,
         "flags": rng.choice([0, 8, 32], n_pixels).astype(np.uint8),
@@ -107,7 +103,7 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
     def room():
         return np.empty(plus.shape, np.float32), np.empty(plus.shape, np.float32), np.empty(plus.shape, np.uint8)
 
-    found, twin = (t.finish_frames(plus, minus, **common, **rest, out=room()) for t in twins)
+    found, twin = (t.finish_frames(plus, minus, **common, **rest, out=room()) for t in both)
     np.testing.assert_allclose(found.value, twin.value, rtol=1e-6, atol=4e-3)
     np.testing.assert_allclose(found.error, twin.error, rtol=1e-5)
     np.testing.assert_array_equal(found.mask, twin.mask)
@@ -120,15 +116,15 @@ def test_words_are_swapped_and_summed_as_they_stand_in_a_file(n, seed):
     words = np.random.default_rng(seed).integers(0, 2**32, n, dtype=np.uint32)
     words[: n // 3] = 0xFFFFFFFF
     out = [np.empty(n, np.uint32) for _ in range(2)]
-    sums = [t.swap_and_sum(words, o) for t, o in zip((kernels_frames, kernels_numpy), out, strict=True)]
+    sums = [t.swap_and_sum(words, o) for t, o in zip((kernels, twins), out, strict=True)]
     np.testing.assert_array_equal(out[0], out[1])
-    assert sums[0] == sums[1] == kernels_frames.sum_big_endian(out[0]) == kernels_numpy.sum_big_endian(out[0])
+    assert sums[0] == sums[1] == kernels.sum_big_endian(out[0]) == twins.sum_big_endian(out[0])
 
 
 @pytest.mark.parametrize("flip", [0, 1 << 15])
 @pytest.mark.parametrize("shape", [(0,), (1,), (3, 5, 7)])
 def test_stored_words_come_in_native_order(flip, shape):
     stored = np.random.default_rng(3).integers(-(2**15), 2**15, shape).astype(">i2")
-    found, twin = (t.native_16_bit(stored, flip) for t in (kernels_frames, kernels_numpy))
+    found, twin = (t.native_16_bit(stored, flip) for t in (kernels, twins))
     np.testing.assert_array_equal(found, twin)
     np.testing.assert_array_equal(found, (stored.astype(int) + flip) % 2**16)

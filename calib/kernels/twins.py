@@ -6,22 +6,25 @@ definition. Nothing else uses them: they are a few hundred times slower.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.kernels import ClippedMean, SlopeFit, TrimmedMean
-from calib.kernels_frames import FinishedFrames, NoiseTerms
+from calib.kernels import ClippedMean, FinishedFrames, NoiseTerms, SlopeFit, TrimmedHalves, TrimmedMean
 
 __all__ = [
+    "cell_averages",
+    "cell_middles",
     "clipped_mean",
     "finish_frames",
-    "form_and_level",
     "form_read",
     "frame_medians",
     "native_16_bit",
+    "read_levels",
     "robust_slope",
     "sum_big_endian",
     "swap_and_sum",
@@ -58,11 +61,11 @@ def trimmed_mean(frames: F4, levels: F8, alpha: float) -> TrimmedMean:
     return TrimmedMean(mean, error, n_samples, low_mean)
 
 
-def trimmed_halves(frames: F4, levels: F8, alpha: float) -> tuple[TrimmedMean, F4, F4]:
+def trimmed_halves(frames: F4, levels: F8, alpha: float) -> TrimmedHalves:
     """Trimmed mean of all frames, and of either half; see `calib.kernels.trimmed_halves`."""
     half = len(frames) // 2
     first, second = (trimmed_mean(frames[s], levels[s], alpha).mean for s in (slice(half), slice(half, None)))
-    return trimmed_mean(frames, levels, alpha), first, second
+    return TrimmedHalves(trimmed_mean(frames, levels, alpha), first, second)
 
 
 def clipped_mean(frames: F4, kappa: float) -> ClippedMean:
@@ -202,25 +205,17 @@ def form_read(
     return out
 
 
-def frame_medians(frames: F4, pad: F4) -> F8:
-    """Median of each frame over the pixels that count; see `calib.kernels_frames.frame_medians`."""
-    counted = [frame[np.isfinite(frame + pad)].astype(float) for frame in frames]
+def frame_medians(frames: F4, good: Kept) -> F8:
+    """Median of each frame over the pixels that count; see `calib.kernels.frame_medians`."""
+    counted = [frame[good & np.isfinite(frame)].astype(float) for frame in frames]
     return np.array([np.median(values) if len(values) else np.nan for values in counted])
 
 
-def form_and_level(
-    plus: NDArray[Any],
-    minus: NDArray[Any] | None,
-    *,
-    saturation_dn: float,
-    scale: F4,
-    offset: F4,
-    pad: F4,
-    out: F4,
+def read_levels(
+    plus: NDArray[Any], minus: NDArray[Any] | None, *, saturation_dn: float, scale: F4, offset: F4, good: Kept
 ) -> F8:
-    """Form and calibrate frames, return their medians; see `calib.kernels_frames.form_and_level`."""
-    form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset, out=out)
-    return frame_medians(out, pad)
+    """Medians of the frames that `form_read` makes; see `calib.kernels.read_levels`."""
+    return frame_medians(form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset), good)
 
 
 def finish_frames(
@@ -230,40 +225,67 @@ def finish_frames(
     saturation_dn: float,
     scale: F4,
     offset: F4,
-    sky: F4,
     level: F8,
-    pad: F4,
+    good: Kept,
     noise: NoiseTerms,
     flags: NDArray[np.uint8],
     saturated: int,
     no_data: int,
     out: tuple[F4, F4, NDArray[np.uint8]],
 ) -> FinishedFrames:
-    """Make final frames with errors and masks; see `calib.kernels_frames.finish_frames`."""
+    """Make final frames with errors and masks; see `calib.kernels.finish_frames`."""
     value, error, mask = out
-    value[:] = form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset) - sky
-    shift = level - frame_medians(value, pad)
+    value[:] = form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset)
+    shift = level - frame_medians(value, good)
     value += np.nan_to_num(shift).astype(np.float32)[:, None]
     light = np.maximum(value.astype(float), 0)
-    variance = noise.constant + noise.kept * (noise.fixed + light * (noise.linear + light * noise.quadratic))
-    error[:] = np.sqrt(variance)
+    if len(error):
+        error[:] = np.sqrt(noise.constant + light * (noise.linear + light * noise.quadratic))
     missing = np.where(plus >= saturation_dn, saturated, no_data)
     mask[:] = flags | np.where(np.isfinite(value), 0, missing)
     return FinishedFrames(value, error, mask, shift)
 
 
 def swap_and_sum(values: F4, out: NDArray[np.uint32]) -> int:
-    """Big-endian words and their sum; see `calib.kernels_frames.swap_and_sum`."""
+    """Big-endian words and their sum; see `calib.kernels.swap_and_sum`."""
     words = values.view(np.uint32)
     out[:] = words.byteswap()
     return sum(int(w) for w in words)
 
 
 def native_16_bit(stored: NDArray[Any], flip: int) -> NDArray[np.uint16]:
-    """Big-endian words in native order; see `calib.kernels_frames.native_16_bit`."""
+    """Big-endian words in native order; see `calib.kernels.native_16_bit`."""
     return stored.view(">u2").astype(np.uint16) ^ np.uint16(flip)
 
 
 def sum_big_endian(words: NDArray[np.uint32]) -> int:
-    """Sum of big-endian words; see `calib.kernels_frames.sum_big_endian`."""
+    """Sum of big-endian words; see `calib.kernels.sum_big_endian`."""
     return sum(int(w) for w in words.view(">u4"))
+
+
+def cell_middles(image: NDArray[Any], good: Kept, rows: tuple[int, ...], columns: tuple[int, ...]) -> F8:
+    """Medians of cells; see `calib.kernels.cell_middles`."""
+    values = [v.astype(float) for v in _cells(image, good, rows, columns)]
+    return np.array([np.median(v) if v.size else np.nan for v in values]).reshape(len(rows) - 1, -1)
+
+
+def cell_averages(
+    image: NDArray[Any], good: Kept, rows: tuple[int, ...], columns: tuple[int, ...], clip_sigma: float
+) -> F8:
+    """Clipped means of cells; see `calib.kernels.cell_averages`."""
+    means = []
+    for values in _cells(image, good, rows, columns):
+        if not values.size:
+            means.append(np.nan)
+            continue
+        distance = np.abs(values.astype(float) - np.median(values))
+        kept = values[distance <= clip_sigma * SIGMA_PER_MAD * np.median(distance)]
+        means.append(kept.astype(float).mean() if kept.size else float(np.median(values)))
+    return np.array(means).reshape(len(rows) - 1, -1)
+
+
+def _cells(image: NDArray[Any], good: Kept, rows: tuple[int, ...], columns: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+    for top, bottom in itertools.pairwise(rows):
+        for left, right in itertools.pairwise(columns):
+            cell = image[top:bottom, left:right][good[top:bottom, left:right]]
+            yield cell[np.isfinite(cell)]

@@ -1,0 +1,43 @@
+"""The inner loops, compiled with numba; everything else is plain NumPy.
+
+All kernels take frames as rows and pixels as contiguous columns, ``(n_frames, n_pixels)`` float32, and treat
+NaN as "no sample". They hold no state and release the GIL. Sorting over frames is done by a sorting network
+on tiles of neighbouring pixels: a compare-exchange is then ``min``/``max`` on whole vectors. Medians of frames and
+cells count, a vector at a time, and sort only what lies near the middle. The NumPy twins that state what each kernel
+computes are in `calib.kernels.twins`.
+"""
+
+from calib.kernels.cells import cell_averages, cell_middles
+from calib.kernels.clipped import ClippedMean, clipped_mean
+from calib.kernels.frames import FinishedFrames, NoiseTerms, finish_frames, form_read, read_levels
+from calib.kernels.medians import frame_medians
+from calib.kernels.networks import merging_network, selecting_network, sorting_network
+from calib.kernels.slope import SlopeFit, robust_slope
+from calib.kernels.trimmed import TrimmedHalves, TrimmedMean, TrimmedReads, trimmed_halves, trimmed_mean
+from calib.kernels.words import native_16_bit, sum_big_endian, swap_and_sum
+
+__all__ = [
+    "ClippedMean",
+    "FinishedFrames",
+    "NoiseTerms",
+    "SlopeFit",
+    "TrimmedHalves",
+    "TrimmedMean",
+    "TrimmedReads",
+    "cell_averages",
+    "cell_middles",
+    "clipped_mean",
+    "finish_frames",
+    "form_read",
+    "frame_medians",
+    "merging_network",
+    "native_16_bit",
+    "read_levels",
+    "robust_slope",
+    "selecting_network",
+    "sorting_network",
+    "sum_big_endian",
+    "swap_and_sum",
+    "trimmed_halves",
+    "trimmed_mean",
+]

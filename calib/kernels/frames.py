@@ -1,0 +1,301 @@
+"""Passes over raw frames while they lie in the cache: form, take the level, and make the final frames.
+
+A read is formed anew wherever it is needed: two raw samples are no more to fetch than the one they make.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.kernels.compiled import F4, F8, kernel
+from calib.kernels.medians import (
+    adapted_reach,
+    has_middle,
+    middle_between,
+    row_median,
+    scratch_for,
+    take_about,
+)
+from calib.kernels.taking import SPARE
+
+__all__ = ["FinishedFrames", "NoiseTerms", "finish_frames", "form_part", "form_read", "read_levels"]
+
+# Several passes over a frame are made over so many pixels at a time, which stay in the cache whatever its size.
+CHUNK = 1 << 11
+
+# Where an array has more pixels than this, what belongs to pixels does not stay in the cache from frame to frame:
+# then some frames are gone through together.
+_MANY_PIXELS = 1 << 17
+_FRAMES_TOGETHER = 4
+
+
+class NoiseTerms(NamedTuple):
+    """Variance of a sample F of a final frame: constant + linear · F⁺ + quadratic · F⁺².
+
+    Arrays of float32, shape ``(n_pixels,)``, in DN², DN and 1; F⁺ is F where positive, else 0.
+    """
+
+    constant: F4
+    linear: F4
+    quadratic: F4
+
+
+class FinishedFrames(NamedTuple):
+    """What `finish_frames` returns: values, errors and masks, each ``(n, n_pixels)``, and the shift of each frame."""
+
+    value: F4
+    error: F4
+    mask: NDArray[np.uint8]
+    shift: F8
+
+
+# Form --------------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _form_pair(plus, minus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        p = np.float32(plus[i])
+        v = (p - np.float32(minus[i])) * scale[i] + offset[i]
+        out[i] = v if p < saturation else np.float32(np.nan)
+
+
+@kernel
+def _form_one(plus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        p = np.float32(plus[i])
+        v = p * scale[i] + offset[i]
+        out[i] = v if p < saturation else np.float32(np.nan)
+
+
+@kernel
+def form_part(plus, minus, k, first, last, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    """Form pixels ``first`` to ``last`` (excluded) of frame k into ``out``; ``minus`` may be None."""
+    part = slice(first, last)
+    if minus is None:
+        _form_one(plus[k, part], saturation, scale[part], offset[part], out)
+    else:
+        _form_pair(plus[k, part], minus[k, part], saturation, scale[part], offset[part], out)
+
+
+@kernel
+def _form(plus, minus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+    for k in range(out.shape[0]):
+        form_part(plus, minus, k, 0, out.shape[1], saturation, scale, offset, out[k])
+
+
+def form_read(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    out: F4 | None = None,
+) -> F4:
+    """Form a read and calibrate it: ``(plus − minus) · scale + offset``, saturated samples NaN.
+
+    Dark subtraction and flat-fielding are one multiply-add: scale = 1/flat, offset = −dark/flat.
+
+    Parameters
+    ----------
+    plus, minus : ndarray, shape (n_frames, n_pixels)
+        Raw frames of any numeric type, DN; ``minus`` may be None.
+    saturation_dn : float
+        A sample whose ``plus`` is not below this becomes NaN.
+    scale, offset : ndarray of float32, shape (n_pixels,)
+        Dimensionless and DN; NaN masks a pixel.
+    out : ndarray of float32, shape (n_frames, n_pixels), optional
+        Where to write.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_frames, n_pixels)
+        Calibrated samples in DN.
+    """
+    if out is None:
+        out = np.empty(plus.shape, np.float32)
+    _form(plus, minus, np.float32(saturation_dn), scale, offset, out)
+    return out
+
+
+# First pass: levels ------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _read_levels(plus, minus, saturation, scale, offset, good, together, level):  # type: ignore[no-untyped-def]
+    n, n_pixels = plus.shape
+    scratch = scratch_for(n_pixels)
+    taken = np.empty((together, n_pixels + SPARE), np.float32)
+    counts = np.zeros((together, 3), np.int64)
+    row = np.empty(n_pixels, np.float32)
+    guess = np.float32(0)
+    reach = np.float32(0)
+    for first in range(0, n, together):
+        end = min(first + together, n)
+        low = guess - reach
+        high = guess + reach
+        counts[:] = 0
+        for a in range(0, n_pixels if reach > 0 else 0, CHUNK):
+            b = min(a + CHUNK, n_pixels)
+            for k in range(first, end):
+                form_part(plus, minus, k, a, b, saturation, scale, offset, row[: b - a])
+                take_about(row[: b - a], good[a:b], low, high, taken[k - first], counts[k - first])
+        for k in range(first, end):
+            seen = counts[k - first]
+            if has_middle(seen):
+                level[k] = middle_between(taken[k - first], seen, low, high)
+                reach = adapted_reach(reach, seen)
+            else:
+                form_part(plus, minus, k, 0, n_pixels, saturation, scale, offset, row)
+                level[k], reach = row_median(row, good, guess, reach, scratch)
+            guess = np.float32(level[k])
+
+
+def read_levels(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    good: NDArray[np.bool_],
+) -> F8:
+    """Return the median of each frame that `form_read` would make, as `calib.kernels.frame_medians` takes it.
+
+    Parameters
+    ----------
+    plus, minus, saturation_dn, scale, offset
+        As in `form_read`.
+    good : ndarray of bool, shape (n_pixels,)
+        Which pixels count for the median.
+
+    Returns
+    -------
+    ndarray, shape (n_frames,)
+        DN; NaN for a frame without a valid sample.
+    """
+    level = np.empty(len(plus))
+    together = 1 if plus.shape[1] <= _MANY_PIXELS else _FRAMES_TOGETHER
+    _read_levels(plus, minus, np.float32(saturation_dn), scale, offset, good, together, level)
+    return level
+
+
+# Second pass: the final frames -------------------------------------------------------------------------------------
+
+
+@kernel
+def _mask(row, plus, saturation, flags, saturated, no_data, out):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        why = saturated if np.float32(plus[i]) >= saturation else no_data
+        out[i] = flags[i] | (np.uint8(0) if abs(row[i]) < np.inf else why)
+
+
+@kernel
+def _lift(row, shift):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        row[i] += shift
+
+
+@kernel
+def _lift_and_err(row, shift, constant, linear, quadratic, out):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        v = row[i] + shift
+        row[i] = v
+        v = np.float32(0) if v < np.float32(0) else v  # NaN stays NaN
+        out[i] = np.sqrt(constant[i] + v * (linear[i] + v * quadratic[i]))
+
+
+@kernel
+def _finish(  # type: ignore[no-untyped-def]
+    plus, minus, saturation, scale, offset, level, good, noise, flags, saturated, no_data, value, error, mask, shift
+):
+    n, n_pixels = value.shape
+    scratch = scratch_for(n_pixels)
+    constant, linear, quadratic = noise
+    taken = np.empty((n, n_pixels + SPARE), np.float32)
+    counts = np.zeros((n, 3), np.int64)
+    reach = np.float32(0)
+    known = 0.0
+    # The first frame shows by how much the medians of this block shift, and how far to look in the others.
+    for first, end in ((0, 1), (1, n)):
+        for a in range(0, n_pixels, CHUNK):
+            b = min(a + CHUNK, n_pixels)
+            for k in range(first, end):
+                row = value[k, a:b]
+                form_part(plus, minus, k, a, b, saturation, scale, offset, row)
+                _mask(row, plus[k, a:b], saturation, flags[a:b], saturated, no_data, mask[k, a:b])
+                if reach > 0:
+                    guess = np.float32(level[k] - known)
+                    take_about(row, good[a:b], guess - reach, guess + reach, taken[k], counts[k])
+        looked = reach
+        for k in range(first, end):
+            guess = np.float32(level[k] - known)
+            if has_middle(counts[k]):
+                shift[k] = level[k] - middle_between(taken[k], counts[k], guess - looked, guess + looked)
+            else:
+                median, reach = row_median(value[k], good, guess, looked, scratch)
+                shift[k] = level[k] - median
+                if abs(shift[k]) < np.inf:
+                    known = shift[k]
+        if end == 1 and not abs(shift[0]) < np.inf:
+            reach = np.float32(0)
+    for a in range(0, n_pixels, CHUNK):
+        b = min(a + CHUNK, n_pixels)
+        for k in range(n):
+            lift = np.float32(shift[k]) if abs(shift[k]) < np.inf else np.float32(0)
+            if error.shape[0] > 0:
+                _lift_and_err(value[k, a:b], lift, constant[a:b], linear[a:b], quadratic[a:b], error[k, a:b])
+            else:
+                _lift(value[k, a:b], lift)
+
+
+def finish_frames(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    level: F8,
+    good: NDArray[np.bool_],
+    noise: NoiseTerms,
+    flags: NDArray[np.uint8],
+    saturated: int,
+    no_data: int,
+    out: tuple[F4, F4, NDArray[np.uint8]],
+) -> FinishedFrames:
+    """Make final frames: form and calibrate, restore the level, add errors and masks.
+
+    Parameters
+    ----------
+    plus, minus, saturation_dn, scale
+        As in `form_read`.
+    offset : ndarray of float32, shape (n_pixels,)
+        As in `form_read`, less the sky offset, DN.
+    level : ndarray, shape (n,)
+        Median that each frame is to have over the pixels that count, DN; NaN leaves it alone.
+    good : ndarray of bool, shape (n_pixels,)
+        Which pixels count for the median.
+    noise : NoiseTerms
+    flags : ndarray of uint8, shape (n_pixels,)
+        Bits every sample of a pixel has.
+    saturated, no_data : int
+        Bits of samples that are missing because of saturation, or for another reason.
+    out : tuple of ndarray, shape (n, n_pixels)
+        Where to write values, errors and masks; without rows for errors none are made.
+
+    Returns
+    -------
+    FinishedFrames
+        With the shift that was added to each frame, DN.
+    """
+    shift = np.empty(len(level))
+    _finish(
+        plus, minus, np.float32(saturation_dn), scale, offset, level, good, tuple(noise), flags, np.uint8(saturated),
+        np.uint8(no_data), *out, shift,
+    )  # fmt: skip
+    return FinishedFrames(*out, shift)

@@ -1,0 +1,131 @@
+"""Count values about a range and put those inside together, a vector at a time and without a branch.
+
+Which values belong follows no pattern, so a processor that guesses would guess wrong at every few of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from calib.kernels.compiled import kernel
+
+__all__ = ["SPARE", "take_within"]
+
+# Whole vectors are written: so much room is needed behind the values taken.
+SPARE = 16
+
+_VECTOR_BYTES = 64
+
+# Until LLVM 20 vectors are compressed on their way to memory alone, which some processors are slow at.
+_IN_REGISTERS = binding.llvm_version_info[0] >= 20
+
+
+def _compress(builder: ir.IRBuilder, values: Any, belongs: Any, place: Any) -> None:
+    """Write the lanes that belong side by side from ``place`` on; what follows them is undefined."""
+    kind = values.type
+    name = f"v{kind.count}f{8 * _VECTOR_BYTES // kind.count}"
+    if _IN_REGISTERS:
+        signature = ir.FunctionType(kind, [kind, belongs.type, kind])
+        compress = cgutils.get_or_insert_function(
+            builder.module, signature, f"llvm.experimental.vector.compress.{name}"
+        )
+        together = builder.call(compress, [values, belongs, ir.Constant(kind, ir.Undefined)])
+        builder.store(together, builder.bitcast(place, kind.as_pointer()), align=4)
+    else:
+        signature = ir.FunctionType(ir.VoidType(), [kind, place.type, belongs.type])
+        compress = cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.compressstore.{name}")
+        builder.call(compress, [values, place, belongs])
+
+
+@intrinsic
+def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[no-untyped-def]
+    """Take those of a vector of values from i on that lie in [low, high]; return the counts of `take_within`."""
+    result = types.UniTuple(types.int64, 3)
+    lanes = _VECTOR_BYTES // (source.dtype.bitwidth // 8)
+
+    def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        element = context.get_value_type(source.dtype)
+        kind = ir.VectorType(element, lanes)
+        counted = ir.IntType(lanes)
+
+        def place(k: int, index: Any) -> Any:
+            data = context.make_array(signature.args[k])(context, builder, arguments[k]).data
+            return builder.gep(data, [index])
+
+        def load(k: int, kind: Any) -> Any:
+            return builder.load(builder.bitcast(place(k, arguments[2]), kind.as_pointer()), align=1)
+
+        def all_lanes(value: Any) -> Any:
+            first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            return builder.shuffle_vector(first, first, zeros)
+
+        def number(mask: Any) -> Any:
+            return builder.zext(builder.ctpop(builder.bitcast(mask, counted)), ir.IntType(64))
+
+        values = load(0, kind)
+        lowest, highest = (
+            all_lanes(context.cast(builder, arguments[k], signature.args[k], source.dtype)) for k in (3, 4)
+        )
+        infinity = ir.Constant(kind, [float("inf")] * lanes)
+        valid = builder.and_(
+            builder.fcmp_ordered(">", values, builder.fneg(infinity)), builder.fcmp_ordered("<", values, infinity)
+        )
+        if good != types.none:
+            bytes_of_good = ir.VectorType(ir.IntType(8), lanes)
+            valid = builder.and_(
+                valid, builder.icmp_unsigned("!=", load(1, bytes_of_good), ir.Constant(bytes_of_good, [0] * lanes))
+            )
+        below = builder.and_(valid, builder.fcmp_ordered("<", values, lowest))
+        above = builder.and_(valid, builder.fcmp_ordered(">=", values, lowest))
+        inside = builder.and_(above, builder.fcmp_ordered("<=", values, highest))
+        _compress(builder, values, inside, place(5, arguments[6]))
+        return context.make_tuple(builder, result, [number(mask) for mask in (below, inside, valid)])
+
+    return result(source, good, i, low, high, taken, n), code
+
+
+@kernel
+def take_within(source, good, low, high, taken, n):  # type: ignore[no-untyped-def]
+    """Write the values in [low, high] to ``taken`` from place n on.
+
+    Parameters
+    ----------
+    source : ndarray of float32 or float64, one-dimensional
+    good : ndarray of bool, same size, or None
+        Which values count; None for all.
+    low, high : float
+    taken : ndarray of the same type
+        With room for `SPARE` values behind those taken; may begin where ``source`` does.
+    n : int
+
+    Returns
+    -------
+    below, inside, valid : int
+        Finite values that count and lie below ``low``, those taken, and all.
+    """
+    below = 0
+    inside = 0
+    valid = 0
+    lanes = _VECTOR_BYTES // source.itemsize
+    whole = source.size - source.size % lanes
+    for i in range(0, whole, lanes):
+        some = _take_strip(source, good, i, low, high, taken, n + inside)
+        below += some[0]
+        inside += some[1]
+        valid += some[2]
+    for i in range(whole, source.size):
+        v = source[i]
+        if abs(v) < np.inf and (good is None or good[i]):
+            valid += 1
+            below += v < low
+            if low <= v <= high:
+                taken[n + inside] = v
+                inside += 1
+    return below, inside, valid
