@@ -9,6 +9,8 @@ import click
 
 from calib import __version__
 from calib.cli import CommandGroup
+from monitor.access.command import access_options, account
+from monitor.access.settings import AccessSettings, refuse_to_be_open
 
 _port_option = click.option("--port", default=5006, type=click.IntRange(1, 65535), help="Port.")
 
@@ -27,14 +29,21 @@ def main() -> None:
 @click.option("--address", default="127.0.0.1", help="Where to listen; 0.0.0.0 for every network of this machine.")
 @click.option("--origin", "origins", multiple=True, help="Another host name by which browsers open the page.")
 @click.option("--show/--no-show", default=False, help="Open a browser.")
-def serve(archive_dir: Path, port: int, address: str, origins: tuple[str, ...], show: bool) -> None:
-    """Serve the page of an archive, which may be filled later."""
+@access_options
+def serve(
+    archive_dir: Path, port: int, address: str, origins: tuple[str, ...], show: bool, access: AccessSettings
+) -> None:
+    """Serve the page of an archive, which may be filled later.
+
+    Without accounts the page is for this machine alone, and whoever sits at it may decide.
+    """
     from monitor.server import free_port
     from monitor.server import serve as serve_page
 
+    refuse_to_be_open(access, address, origins)
     free_port(address, port)
     click.echo(f"Vesper is at http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}/ — stop with Ctrl-C")
-    serve_page(archive_dir, port=port, address=address, origins=origins, show=show)
+    serve_page(archive_dir, port=port, address=address, origins=origins, show=show, access=access)
 
 
 @main.command()
@@ -71,6 +80,8 @@ def report(night: str, archive_dir: Path, output: str) -> None:
     if output != "-":
         click.echo(f"report of {found} in {output}")
 
+
+main.add_command(account)
 
 if __name__ == "__main__":
     main()

@@ -11,23 +11,27 @@ import sys
 import threading
 import urllib.request
 import webbrowser
-from base64 import b64encode
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import panel as pn
 from bokeh.server.urls import per_app_patterns
-from panel.io.server import DocHandler
-from tornado.ioloop import IOLoop
-from tornado.web import RequestHandler
 
 from calib.errors import CalibError
+from monitor.access.gate import Gate
+from monitor.access.guard import Front, Socket
+from monitor.access.person import Person
+from monitor.access.plain_page import ICON, variables
+from monitor.access.settings import AccessSettings, is_published, refuse_to_be_open
+from monitor.access.tickets import Ticket
+from monitor.addresses import addresses, request_settings
 from monitor.components.browser import Waiting
 from monitor.components.events import one_at_a_time
 from monitor.components.html import Html
-from monitor.palette import Theme, theme
+from monitor.palette import theme
 from monitor.session import POLL_MS, Session, template_file
 from monitor.shell import age_words
 from monitor.source import Source
@@ -36,43 +40,32 @@ __all__ = ["make_app", "serve"]
 
 _log = logging.getLogger(__name__)
 
-_ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><rect width="24" height="24" rx="5" fill="#0f151b"/>'
-    '<path d="M4 17l5-6 4 3 7-8" fill="none" stroke="#5ab4f0" stroke-width="2.6" stroke-linecap="round" '
-    'stroke-linejoin="round"/></svg>'
-)
+# The place where Panel, too, puts its own handlers in Bokeh's stead. The page needs two of them: what else Bokeh would
+# answer (a document as a script for other sites, its metadata) is not there.
+per_app_patterns[:] = [(r"/ws", Socket), (r"/?", Front)]
 
 
-class Front(DocHandler):
-    """The page's address; answers a HEAD as well, without building a session for it."""
-
-    def head(self) -> None:
-        """Say that there is a page."""
-        self.set_header("Content-Type", "text/html")
-
-
-# The place where Panel, too, puts its own handlers in Bokeh's stead.
-per_app_patterns[:] = [(route, Front if handler is DocHandler else handler) for route, handler in per_app_patterns]
-
-
-def make_app(source: Source) -> Callable[[], pn.Template]:
-    """Return the function that builds a session's page.
+def make_app(source: Source, gate: Gate | None = None) -> Callable[[], pn.Template]:
+    """Return the function that builds a session's page, for whoever the gate let in.
 
     While there is no archive, or nothing in it, the page says what to do and looks again by itself.
     """
+    gate = gate or Gate()
 
     def app() -> pn.Template:
         template = pn.Template(template_file().read_text("utf-8"))
-        template.add_variable("light", _variables(theme(False)))
-        template.add_variable("dark", _variables(theme(True)))
+        template.add_variable("light", variables(theme(False)))
+        template.add_variable("dark", variables(theme(True)))
         template.add_variable("app_title", "Vesper")
-        icon = "data:image/svg+xml;base64," + b64encode(_ICON.encode()).decode()
-        template.add_variable("app_favicon", icon)
-        template.add_variable("apple_icon", icon)
+        template.add_variable("app_favicon", ICON)
+        template.add_variable("apple_icon", ICON)
         try:
             if words := source.problem():
                 return _add(template, *_notice("Nothing to show yet", words))
-            session = Session(source.collector(), _query(), _remembered_theme())
+            visitor = _visitor(gate)
+            session = Session(
+                source.collector(), _query(), _remembered_theme(), person=visitor.person, sign_out=visitor.form_token
+            )
         except Exception as error:
             _log.exception("the page could not be built")
             words = str(error) if isinstance(error, CalibError) else f"{type(error).__name__}: {error}"
@@ -122,21 +115,15 @@ class _Beat:
             return
         session.browser.notice = ""
         session.poll()
-        # The bar says how old the newest data is: true only until the next noon.
+        # The bar says how old the newest data is, true only until the next noon, and who is signed in, in which role.
         if (now := self._words()) != self._age:
             self._age = now
             session.open(session.view, push=False)
 
-    def _words(self) -> str:
-        snapshot = self._session.snapshot
-        return age_words(snapshot.nights[-1], snapshot.profile.site.utc_offset_hours)[0] if snapshot.nights else ""
-
-
-def _variables(colours: Theme) -> str:
-    states = {"good": "good", "watch": "watch", "bad": "bad"}
-    base = {n: getattr(colours, n) for n in ("ground", "panel", "ink", "muted", "line", "accent")}
-    base |= {name: colours.state(state) for name, state in states.items()}
-    return " ".join(f"--{n}: {v};" for n, v in base.items())
+    def _words(self) -> tuple[str, Person]:
+        snapshot, person = self._session.snapshot, self._session.person
+        zone = snapshot.profile.site.utc_offset_hours
+        return (age_words(snapshot.nights[-1], zone)[0] if snapshot.nights else ""), person
 
 
 def _add(template: pn.Template, rail: Any, top: Any, main: Any, browser: Any) -> pn.Template:
@@ -158,41 +145,30 @@ def _query() -> str:
     return "?" + urlencode(pairs) if pairs else ""
 
 
+@dataclass(frozen=True)
+class _Visitor:
+    """Whoever opened a session: asked for whenever it matters, for roles change and accounts go."""
+
+    gate: Gate
+    ticket: Ticket | None
+
+    def person(self) -> Person:
+        return self.gate.person(self.ticket)
+
+    @property
+    def form_token(self) -> str:
+        return self.gate.tickets.form_token(self.ticket) if self.gate.tickets and self.ticket else ""
+
+
+def _visitor(gate: Gate) -> _Visitor:
+    context = pn.state.curdoc.session_context if pn.state.curdoc else None
+    ticket = getattr(context.request, "ticket", None) if context else None
+    return _Visitor(gate, ticket if isinstance(ticket, Ticket) else None)
+
+
 def _remembered_theme() -> bool | None:
     cookie = (pn.state.cookies or {}).get("vesper-theme")
     return {"dark": True, "light": False}.get(str(cookie))
-
-
-class Health(RequestHandler):
-    """Says whether there is anything to show, as JSON.
-
-    A supervisor's address answers 200 or 503. The pages that wait ask another one, which answers 200 in any case: a
-    browser would report each 503 as an error of the page.
-    """
-
-    def initialize(self, source: Source, supervisor: bool) -> None:
-        """Take the archive, and who asks."""
-        self.source, self.supervisor = source, supervisor
-
-    async def get(self) -> None:
-        """Answer."""
-        self.set_header("Cache-Control", "no-store")
-        # In a thread: to read a long survey takes seconds, in which all other pages would stand still.
-        answer = await IOLoop.current().run_in_executor(None, self._answer)
-        if self.supervisor and answer["status"] != "ok":
-            self.set_status(503)
-        self.write(answer)
-
-    def _answer(self) -> dict[str, Any]:
-        try:
-            if problem := self.source.problem():
-                return {"status": "failed", "reason": problem}
-            nights = self.source.collector().snapshot().nights
-        except Exception as error:  # it went away between the two questions, or is damaged
-            return {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-        return {"status": "ok", "nights": len(nights), "last_night": nights[-1]}
-
-    head = get
 
 
 def free_port(address: str = "127.0.0.1", port: int = 0) -> int:
@@ -224,6 +200,7 @@ def serve(
     origins: Iterable[str] = (),
     show: bool = False,
     waiting: Callable[[], str] | None = None,
+    access: AccessSettings | None = None,
     **options: Any,
 ) -> Any:
     """Serve the page, until the process is interrupted.
@@ -242,14 +219,18 @@ def serve(
         Open a browser, if there is a screen.
     waiting : callable, optional
         Returns what to say while there is nothing to show, instead of how to fill an archive.
+    access : AccessSettings, optional
+        Who may see the page; by default whoever sits at this machine.
     options
         Passed to `panel.serve`, such as ``threaded=True``.
 
     Raises
     ------
     CalibError
-        If the port cannot be had.
+        If the port cannot be had, or the page would be open to a network without anybody having said so.
     """
+    access = access or AccessSettings()
+    refuse_to_be_open(access, address, origins := tuple(origins))
     port = free_port(address, port)
     hosts = ["127.0.0.1", "localhost", *([address] if address not in ("0.0.0.0", "::", "") else [])]
     if address in ("0.0.0.0", "::"):
@@ -265,6 +246,7 @@ def serve(
     if show:
         threading.Thread(target=_open_browser, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
     source = Source(root, waiting)
+    gate = Gate(access, accepted, local=not is_published(access, address, origins))
     settings = {
         "port": port,
         "address": address,
@@ -273,16 +255,13 @@ def serve(
         "title": "Vesper",
         "nthreads": 4,
         "websocket_origin": sorted(accepted),
-        "extra_patterns": [
-            (r"/healthz", Health, {"source": source, "supervisor": True}),
-            (r"/ready", Health, {"source": source, "supervisor": False}),
-        ],
+        "extra_patterns": addresses(source, gate),
+        **request_settings(access, gate),
         "check_unused_sessions_milliseconds": 5000,
         "unused_session_lifetime_milliseconds": 15000,
-        "compress_response": True,
         "websocket_compression_level": 1,
     }
-    return pn.serve({"/": make_app(source)}, **{**settings, **options})
+    return pn.serve({"/": make_app(source, gate)}, **{**settings, **options})
 
 
 def _open_browser(url: str) -> None:

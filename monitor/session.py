@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import panel as pn
 
 from calib.errors import CalibError
+from monitor.access.person import ANYBODY, Person
 from monitor.address import PAGES, View, parse, search
 from monitor.collect import Collector, Snapshot
 from monitor.components.browser import Browser
@@ -56,10 +57,24 @@ class Session:
         The query string with which the page was opened.
     dark : bool or None
         The remembered theme, None if there is none yet.
+    person : Person or callable
+        Who looks; a callable is asked each time, for roles change and accounts go.
+    sign_out : str
+        What the form for signing out carries; empty where nobody signs in.
     """
 
-    def __init__(self, collector: Collector, address: str = "", dark: bool | None = None) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        address: str = "",
+        dark: bool | None = None,
+        *,
+        person: Person | Callable[[], Person] = ANYBODY,
+        sign_out: str = "",
+    ) -> None:
         self.collector = collector
+        self._person = person
+        self.sign_out = sign_out
         self.view = parse(address)
         self.theme: Theme = theme(bool(dark))
         self.snapshot = collector.snapshot()
@@ -78,6 +93,11 @@ class Session:
         self.browser.on_key(self._press)
         self.browser.param.watch(lambda e: self._set_dark(bool(e.new.get("on"))), "dark")
         self._draw()
+
+    @property
+    def person(self) -> Person:
+        """Who looks, with the role of this moment."""
+        return self._person if isinstance(self._person, Person) else self._person()
 
     # Going somewhere -------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from monitor.access.person import ROLES
 from monitor.address import PAGES, View, search
 from monitor.components.html import Safe, join
 
@@ -44,10 +45,11 @@ def rail_html(session: Session) -> Safe:
 
 
 def top_html(session: Session) -> Safe:
-    """Return the bar: night, calendar, age of the newest data, theme."""
+    """Return the bar: night, calendar, age of the newest data, who is signed in, theme."""
     snapshot, night = session.snapshot, session.night
     if not snapshot.nights:
-        return Safe('<div class="bar"><b>Vesper</b><span class="muted">the archive holds no night yet</span></div>')
+        words = '<div class="bar"><b>Vesper</b><span class="muted">the archive holds no night yet</span>{}</div>'
+        return Safe(words).format(_person_html(session))
     first, last = snapshot.nights[0], snapshot.nights[-1]
     age, stale = age_words(last, snapshot.profile.site.utc_offset_hours)
     label = "dark" if not session.theme.dark else "light"
@@ -60,7 +62,7 @@ def top_html(session: Session) -> Safe:
         '<input id="night" type="date" data-act="night" value="{1}" min="{2}" max="{3}">'
         '<button id="next" data-act="step" data-value="1" aria-label="next night" {4}>▶</button></span>'
         '<span class="age {5}">{6}</span>{10}<span class="grow"></span>'
-        '<span class="muted instrument">{7}</span>'
+        '<span class="muted instrument">{7}</span>{11}'
         '<button id="theme" data-act="theme" aria-label="switch to {8}">{9}</button></div>'
     ).format(
         "disabled" if night == first else "",
@@ -74,7 +76,22 @@ def top_html(session: Session) -> Safe:
         label,
         "☾" if label == "dark" else "☀",
         Safe('<span class="work" role="status"><i aria-hidden="true"></i>{}</span>').format(work) if work else "",
+        _person_html(session),
     )
+
+
+def _person_html(session: Session) -> Safe:
+    """Return who is signed in, in which role, and the way out; nothing where nobody signs in and all may decide."""
+    person = session.person
+    if not person.signed_in:
+        if person.may_decide:
+            return Safe("")
+        return Safe('<span class="person" title="Nobody signs in here, and nobody decides."><i>read only</i></span>')
+    return Safe(
+        '<form class="person" method="post" action="logout"><span class="who" title="{0}, {1}: {2}">'
+        '<b>{0}</b> <i>{1}</i></span><input type="hidden" name="token" value="{3}">'
+        '<button id="sign-out" type="submit">Sign out</button></form>'
+    ).format(person.name, person.role, ROLES[person.role], session.sign_out)
 
 
 def work_words(since: str) -> str:
@@ -125,12 +142,18 @@ TOP_CSS = """
 .work { color: var(--ink); white-space: nowrap; }
 .work i { display: inline-block; width: 9px; height: 9px; margin-right: 6px; border-radius: 50%;
   background: var(--accent); animation: beat 1.6s ease-in-out infinite; }
+.person { display: flex; align-items: center; gap: 10px; white-space: nowrap; min-width: 0; }
+.who { min-width: 0; max-width: 260px; overflow: hidden; text-overflow: ellipsis; }
+.person b { font-weight: 600; } .person i { font-style: normal; color: var(--muted); }
 @keyframes beat { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { .work i { animation: none; } }
 @media (max-width: 700px) {
   .bar { flex-wrap: wrap; gap: 2px 8px; padding: 4px 8px; align-content: center; }
   .instrument { display: none; }
   .age { order: 9; flex-basis: 100%; font-size: 12px; }
+  .person { order: 11; font-size: 12px; gap: 8px; margin-left: auto; } .who { max-width: 130px; }
+  .person button { min-height: 28px; padding: 1px 8px; font-size: 12px; }
+  .age:has(~ .person) { flex: 1 1 0; min-width: 150px; }
   .work { order: 10; font-size: 12px; } .age:has(+ .work) { flex-basis: auto; }
 }
 """

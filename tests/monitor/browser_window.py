@@ -22,10 +22,13 @@ class Served:
     root : Path
         The archive's folder.
     port : int
+    options : tuple of str
+        Further words of the command.
     """
 
     root: Path
     port: int
+    options: tuple[str, ...] = ()
     _process: subprocess.Popen[bytes] | None = None
     _log: Any = None
 
@@ -34,7 +37,8 @@ class Served:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "monitor.cli", "serve", "--archive", str(self.root), "--port", str(self.port)]
+        words = ["serve", "--archive", str(self.root), "--port", str(self.port), *self.options]
+        command = [sys.executable, "-m", "monitor.cli", *words]
         self._log = open(self.root.parent / f"server-{self.port}.log", "ab")  # noqa: SIM115
         self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=self._log, stderr=subprocess.STDOUT)
         until = time.monotonic() + 60

@@ -22,6 +22,7 @@ from small_camera import Night, run, survey_of, write_raw
 
 from calib.errors import CalibError
 from monitor import session as session_module
+from monitor.access.settings import AccessSettings
 from monitor.address import PAGES
 from monitor.collect import Collector
 from monitor.components.events import Inbox
@@ -189,7 +190,7 @@ def test_what_is_sent_is_packed_and_named(faulty: Night) -> None:
 
 
 def test_only_its_own_pages_may_connect(faulty: Night) -> None:
-    with serving(faulty.root, origins=["survey.example:8443"]) as url:
+    with serving(faulty.root, origins=["survey.example:8443"], access=AccessSettings(open_to_network=True)) as url:
         host, url = url.split("/")[2], f"{url}?page=log"
         assert knock(url, f"http://{host}") == 101
         assert knock(url, f"http://localhost:{host.split(':')[1]}") == 101
