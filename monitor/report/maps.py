@@ -22,6 +22,7 @@ __all__ = ["maps_html"]
 RATIO_PERCENT = 2.0
 # On paper 128 places are some 5 cm wide.
 _SIDE = 128
+_MOST_A_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -116,4 +117,4 @@ def _row(title: str, note: str, maps: list[_Map], half: float, unit: str) -> Saf
         '<div class="mapset"><h3>{} <span>{}</span></h3><div class="maps" style="--n: {}">{}</div>'
         '<div class="scale"><span>{} {u}</span><i></i><span>{} {u}</span>'
         "<small>{} is white, no data is magenta; first row of pixels at the bottom</small></div></div>"
-    ).format(title, note, len(cells), join(cells), ends[0], ends[1], middle, u=unit)
+    ).format(title, note, min(len(cells), _MOST_A_ROW), join(cells), ends[0], ends[1], middle, u=unit)

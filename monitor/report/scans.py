@@ -65,7 +65,7 @@ def _calibrated(collector: Collector, night: str, rows: list[Row]) -> Safe:
     blocks: dict[tuple[int, str, str], list[Row]] = {}
     for b in records(collector.sky_offsets(night)):
         blocks.setdefault((b["scan"], b["band"], b["read"]), []).append(b)
-    heads = ("scan", "start / UTC", "status", "offsets", "frames with a stand-in", "sky / DN", "made with", "why")
+    heads = ("scan", "start / UTC", "status", "offsets", "stand-in frames", "sky / DN", "made with", "why")
     cells = []
     for r in rows:
         state = _STATES.get(r["status"], "unknown")

@@ -50,7 +50,10 @@ th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); text-ali
 thead th { font-size: 12px; color: var(--muted); font-weight: 600; white-space: nowrap; vertical-align: bottom; }
 tbody th { font-weight: 600; white-space: nowrap; }
 #verdicts .subject tbody th { white-space: normal; min-width: 150px; }
-#scans td:nth-child(3) .state { white-space: nowrap; } #scans td:last-child { min-width: 130px; }
+#scans td:nth-child(3) .state { white-space: nowrap; } #scans td:last-child { min-width: 140px; }
+#scans td:nth-child(7) { min-width: 170px; }
+table[aria-label="rejected sky offsets"] td:nth-child(4) { min-width: 100px; }
+table[aria-label="rejected sky offsets"] td:nth-child(5) { min-width: 170px; }
 #provenance th code { white-space: nowrap; } tbody tr:last-child > * { border-bottom: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; } td.n { white-space: nowrap; }
 td:last-child { padding-right: 0; }
@@ -125,7 +128,7 @@ svg .ring { fill: none; stroke: var(--ink); stroke-width: 1.3; }
   th, td { padding: 1.3px 7px 1.3px 0; } h2, h3, .note, .legend, .verdicts, .verdicts li { break-after: avoid; }
   .alerts li, .band, tr, figure, .mapset, svg, header, .facts div, .verdicts li { break-inside: avoid; }
   thead { display: table-header-group; }
-  .wide { overflow: visible; }
+  .wide { overflow: visible; } #scans table { font-size: 8.4pt; }
   .maps { grid-template-columns: repeat(var(--n, 3), minmax(0, 46mm)); } .panels { gap: 2mm 5mm; }
   p, li { orphans: 3; widows: 3; }
 }
