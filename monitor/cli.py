@@ -81,6 +81,34 @@ def report(night: str, archive_dir: Path, output: str) -> None:
         click.echo(f"report of {found} in {output}")
 
 
+@main.command()
+@click.option(
+    "--archive", "archive_dir", required=True, type=click.Path(path_type=Path, file_okay=False), help="The archive."
+)
+@click.option("--night", default="latest", help="YYYY-MM-DD, or latest.")
+@click.option("--config", "config_file", default=None, type=click.Path(path_type=Path), help="Where to send it, TOML.")
+@click.option("--again", is_flag=True, help="Send it although nothing is new since the last one of that night.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
+@click.pass_context
+def digest(
+    ctx: click.Context, archive_dir: Path, night: str, config_file: Path | None, again: bool, dry_run: bool
+) -> None:
+    """Send a night in a few lines to e-mail and webhook, for cron."""
+    from monitor.digest import run_digest
+
+    well = run_digest(
+        archive_dir,
+        night,
+        config_file,
+        again=again,
+        dry_run=dry_run,
+        say=click.echo,
+        complain=lambda words: click.echo(f"monitor: {words}", err=True),
+    )
+    if not well:
+        ctx.exit(1)
+
+
 main.add_command(account)
 
 if __name__ == "__main__":
