@@ -7,7 +7,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from calib.errors import ArchiveError
+from calib.errors import ArchiveError, CalibError
 from monitor.collect import Collector, Snapshot
 from monitor.report.page import report_html
 
@@ -44,6 +44,11 @@ def write_report(root: Path, night: str, out: str) -> str:
     """Write the report of a night to a file, or to standard output for ``-``; return the night.
 
     A file is written beside its place and renamed, so that nobody opens half of one.
+
+    Raises
+    ------
+    CalibError
+        If there is no such archive or night, or the file cannot be written.
     """
     collector = Collector(root)
     try:
@@ -59,8 +64,11 @@ def write_report(root: Path, night: str, out: str) -> str:
     path = Path(out)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        beside.write_text(text, "utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        try:
+            beside.write_text(text, "utf-8")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise CalibError(f"{path} cannot be written: {error.strerror}; choose another place with -o") from error
     return found

@@ -277,6 +277,15 @@ def test_a_night_that_is_not_there_is_one_sentence(faulty: Night, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_cannot_be_written_is_one_sentence(faulty: Night, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    for out in (tmp_path / "none" / "r.html", tmp_path / "taken"):
+        done = call("report", "latest", "--archive", faulty.root, "-o", out)
+        assert done.exit_code == 1
+        assert re.fullmatch(rf"monitor: {out} cannot be written: .*; choose another place with -o\n", done.stderr)
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
 def test_an_archive_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     done = call("report", "latest", "--archive", tmp_path / "none", "-o", "-")
     assert done.exit_code == 1
