@@ -100,20 +100,23 @@ def run(
 
     Without RAW: with the raw files that it knows already.
     """
-    from calib.archive.database import Archive
-    from calib.archive.versions import replaced_words
-    from calib.profile import load_profile
-    from calib.survey import run_survey
     from calib.terminal import progress_bar
 
-    chosen = load_profile(instrument) if instrument else None
-    archive = Archive(archive_dir, create=bool(raw))
-    profile = chosen or archive.current_profile() or load_profile("2mass")
-    if chosen and (replaced := replaced_words(archive, chosen)):
-        click.echo(replaced, err=True)
-    if frames is None and raw:
-        frames = True
     with progress_bar("run") as progress:
+        # Before the numerical libraries are loaded, which takes as long as all before.
+        progress(0, 0, "starting")
+        from calib.archive.database import Archive
+        from calib.archive.versions import replaced_words
+        from calib.profile import load_profile
+        from calib.survey import run_survey
+
+        chosen = load_profile(instrument) if instrument else None
+        archive = Archive(archive_dir, create=bool(raw))
+        profile = chosen or archive.current_profile() or load_profile("2mass")
+        if chosen and (replaced := replaced_words(archive, chosen)):
+            click.echo(replaced, err=True)
+        if frames is None and raw:
+            frames = True
         report = run_survey(archive, profile, raw, frames=frames, scans=scans, workers=workers, progress=progress)
     for message in report.messages:
         click.echo(message, err=True)

@@ -468,7 +468,7 @@ class ScanJob:
             Input("dark", dark.path, dark.key),
             Input("canonical", self.canonical.path, self.canonical.key),
         )
-        cards = {
+        extra = {
             "READ": (read, "read"),
             "SCANNO": (s.scan, "scan"),
             "ALPHA": (profile.sky.alpha, "fraction trimmed at each end"),
@@ -486,7 +486,7 @@ class ScanJob:
                 night=s.night,
                 status=status or None,
                 cause=cause,
-                extra=cards,
+                extra=extra,
             )
 
         master = _master(self.root, dark.path)
@@ -512,7 +512,7 @@ class ScanJob:
                 "ERR": (image_cards(Image(np.empty(0, "f4"), "DN", "1 sigma")), np.dtype(np.float32), shape),
                 "DQ": (image_cards(Image(np.empty(0, "u1"), "", "flags")), np.dtype(np.uint8), shape),
             }
-            # A night's frames are tens of gigabytes and can be made again: they are not forced to disk one by one.
+            # What a night's scans leave is tens of gigabytes and can be made again: not forced to disk one by one.
             with ProductStream(self.root, path, primary("frames"), plan, durable=False) as stream:
 
                 def sink(block: CalibratedBlock) -> None:
@@ -535,7 +535,8 @@ class ScanJob:
             inputs_table(inputs),
         ]
         path = sky_offsets_path(s.night, s.band, s.scan, read)
-        file = write_product(self.root, path, primary("sky-offsets", result.status, result.cause), images, tables)
+        cards = primary("sky-offsets", result.status, result.cause)
+        file = write_product(self.root, path, cards, images, tables, durable=False)
         made.append((file, {**meta, "kind": "sky-offsets"}, inputs))
         return made, self._scan_row(result, dark, key, loaded), self._offset_rows(result, ruled)
 

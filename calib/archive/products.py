@@ -218,8 +218,10 @@ def write_product(
     primary: Sequence[Card],
     images: Mapping[str, Image],
     tables: Sequence[Table] = (),
+    *,
+    durable: bool = True,
 ) -> ProductFile:
-    """Write a product beside its place, flush it to disk, and rename it.
+    """Write a product beside its place, flush it to disk unless it need not be `durable`, and rename it.
 
     Raises
     ------
@@ -227,7 +229,11 @@ def write_product(
         If the folder cannot be written (permissions, full disk); nothing that was there is harmed.
     """
     with ProductStream(
-        root, path, primary, {n: (image_cards(i), i.data.dtype, i.data.shape) for n, i in images.items()}
+        root,
+        path,
+        primary,
+        {n: (image_cards(i), i.data.dtype, i.data.shape) for n, i in images.items()},
+        durable=durable,
     ) as stream:
         for name, image in images.items():
             stream.write(name, image.data)

@@ -7,6 +7,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -26,6 +27,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_BYTES = 8 * 2**30
 _PIECE_BYTES = 2**18
 HASHED_BYTES = 2**20
+READ_BYTES = 2**22
 
 _SHOWN_CHARACTERS = 60
 
@@ -100,10 +102,21 @@ def stored_bytes(path: Path) -> tuple[memoryview, str]:
     with path.open("rb", buffering=0) as file:
         # An array of this size is given large pages, a bytes object is not: half of the time of reading goes there.
         content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
-        filled, digest = 0, blake3()
-        # Each piece is hashed while it lies in the cache.
-        while filled < len(content) and (got := file.readinto(content[filled : filled + HASHED_BYTES])):
-            digest.update(content[filled : filled + got])
+        if len(content) < 4 * READ_BYTES:
+            filled, digest = 0, blake3()
+            while filled < len(content) and (got := file.readinto(content[filled:])):
+                filled += got
+            digest.update(content[:filled])
+            return content[:filled], digest.hexdigest()
+        return _read_and_hash(file, content)
+
+
+def _read_and_hash(file: io.RawIOBase, content: memoryview) -> tuple[memoryview, str]:
+    """Fill a buffer from a file; each piece is hashed by another thread, while it lies in the cache."""
+    filled, digest = 0, blake3()
+    with ThreadPoolExecutor(1) as pool:
+        while filled < len(content) and (got := file.readinto(content[filled : filled + READ_BYTES])):
+            pool.submit(digest.update, content[filled : filled + got])
             filled += got
     return content[:filled], digest.hexdigest()
 

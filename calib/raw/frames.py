@@ -6,6 +6,7 @@ import io
 import math
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
             verify_sums(buffer, hdu)
         found = pick(hdus, profile)
         header_says = identity(path, found, profile)
-        raw = {name: _image(buffer, hdu, profile) for name, hdu in found.images.items()}
+        raw = _images(buffer, found, profile)
         notes += _usable(raw, profile)
         n = header_says.n_frames
         optional_time = header_says.obs_type.startswith("supplied-")
@@ -132,6 +133,17 @@ def _library_hdu(buffer: memoryview, hdu: Hdu) -> fits.HDUList:
     content = primary + bytes(buffer[hdu.start : hdu.end])
     padding = b"\0" * (hdu.end - hdu.start - (len(content) - len(primary)))
     return fits.open(io.BytesIO(content + padding), memmap=False)
+
+
+def _images(buffer: memoryview, found: RawFile, profile: Profile) -> dict[str, NDArray[Any]]:
+    def quietly(hdu: Hdu) -> NDArray[Any]:
+        with np.errstate(all="ignore"):
+            return _image(buffer, hdu, profile)
+
+    if len(found.images) == 1:
+        return {name: _image(buffer, hdu, profile) for name, hdu in found.images.items()}
+    with ThreadPoolExecutor(len(found.images)) as pool:
+        return dict(zip(found.images, pool.map(quietly, found.images.values()), strict=True))
 
 
 def _image(buffer: memoryview, hdu: Hdu, profile: Profile) -> NDArray[Any]:

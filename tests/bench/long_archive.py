@@ -21,7 +21,7 @@ from tests.small_camera import run, survey_of, write_raw
 BANDS = ("J", "H", "Ks")
 # Nights of the short archive that have a scan.
 SCANS = {9: 1, 19: 1}
-TABLES = ("files", "products", "lineage", "darks", "flats", "scans", "sky_offsets")
+TABLES = ("files", "products", "lineage", "darks", "flats", "scans", "sky_offsets", "metrics", "cell_maps")
 DATES = ("night", "dark_night", "canonical_night")
 TEXTS = ("path", "child", "parent", "standard", "members")
 

@@ -214,7 +214,7 @@ def test_simulate_run_status_from_nothing(tmp_path: Path, small_profile_file: Pa
     assert result.stdout == "6 new or changed files, 12 products made in 1 night\n"
     # Off a terminal progress is plain lines.
     lines = result.stderr.splitlines()
-    assert lines[0] == "run: reading headers"
+    assert lines[0] == "run: starting"
     assert all(line.startswith("run: ") and "\r" not in line for line in lines)
     assert call("run", raw, "--archive", archive).stdout == (
         "nothing to do: every file is known and every product is up to date\n"
