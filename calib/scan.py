@@ -35,7 +35,7 @@ __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_s
 Ruling = Literal["accepted", "rejected"]
 
 # Frames are finished in pieces of so many pixels, which stay in the cache until they are written.
-PIECE_PIXELS = 1 << 19
+PIECE_PIXELS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,9 @@ def calibrate_scan(
             own = u == k
             terms = noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if own else 0.0)
             bits = mask | offsets[u].mask | (0 if own else flag("SUBST"))
-            return _Final(offset - _or_zero(offsets[u].value.ravel()), terms, bits.ravel().astype(np.uint8))
+            return _Final(
+                offset - _or_zero(offsets[u].value.ravel()), terms, bits.ravel().astype(np.uint8), np.zeros(2)
+            )
 
         finals = [pool.submit(final, k, u) for k, u in enumerate(used)]
         step = max(1, PIECE_PIXELS // n_pixels)
@@ -209,11 +211,12 @@ def calibrate_scan(
 
 @dataclass(frozen=True)
 class _Final:
-    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits."""
+    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits, likely shift."""
 
     offset: NDArray[np.float32]
     noise: NoiseTerms
     flags: NDArray[np.uint8]
+    hint: NDArray[np.float64]
 
 
 class _Room:
@@ -272,6 +275,7 @@ class _Reads:
             good=self.good,
             noise=final.noise,
             flags=final.flags,
+            hint=final.hint,
             saturated=flag("SATUR"),
             no_data=flag("NODATA"),
             out=room.first(end - first),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.kernels.compiled import F8, kernel
+from calib.kernels.compiled import F8, finite_kernel, kernel
 from calib.kernels.medians import median_of
 from calib.kernels.taking import SPARE, take_within
 
@@ -56,7 +56,7 @@ def _distances(values, centre, out):  # type: ignore[no-untyped-def]
         out[i] = abs(values[i] - middle)
 
 
-@kernel
+@finite_kernel
 def _mean_within(values, centre, reach):  # type: ignore[no-untyped-def]
     total = 0.0
     n = 0

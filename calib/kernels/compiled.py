@@ -14,13 +14,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["CACHE", "F4", "F8", "LEAST_PIXELS", "PITCH", "THREADS", "TILE", "kernel", "on_all_cores", "shares"]
+__all__ = [
+    "CACHE",
+    "F4",
+    "F8",
+    "LEAST_PIXELS",
+    "PITCH",
+    "THREADS",
+    "TILE",
+    "finite_kernel",
+    "kernel",
+    "on_all_cores",
+    "shares",
+]
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 
 # Neighbouring pixels that are worked on together, frames as rows.
-TILE = 256
+TILE = 512
 
 # Samples from one row of a tile to the next: not a power of two, or all rows would share a few sets of the cache.
 PITCH = TILE + 16
@@ -47,17 +59,21 @@ def _state_of_the_package() -> tuple[tuple[str, int, int], ...]:
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], *, fastmath: set[str] | bool = False) -> Any:
     """Compile a function when it is first called, without the interpreter's lock.
 
     A division by zero gives inf or NaN as in NumPy; it must not raise in the middle of a thread's share.
     """
-    compiled = njit(function, cache=CACHE, nogil=True, error_model="numpy")
+    compiled = njit(function, cache=CACHE, nogil=True, error_model="numpy", fastmath=fastmath)
     # What is kept on disk holds what it calls, too: it is stale when any file of the package has changed.
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:
         file._source_stamp = _state_of_the_package()
     return compiled
+
+
+# For sums and extremes of values that are known to be finite: in any order, and so in vectors.
+finite_kernel = functools.partial(kernel, fastmath={"nnan", "ninf", "nsz", "reassoc"})
 
 
 def shares(n: int, whole: int = 1) -> list[tuple[int, int]]:

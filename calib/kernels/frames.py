@@ -26,6 +26,9 @@ __all__ = ["FinishedFrames", "NoiseTerms", "finish_frames", "form_part", "form_r
 # Several passes over a frame are made over so many pixels at a time, which stay in the cache whatever its size.
 CHUNK = 1 << 11
 
+_ZERO = np.float32(0)
+_NAN = np.float32(np.nan)
+
 # Where an array has more pixels than this, what belongs to pixels does not stay in the cache from frame to frame:
 # then some frames are gone through together.
 _MANY_PIXELS = 1 << 17
@@ -56,35 +59,49 @@ class FinishedFrames(NamedTuple):
 
 
 @kernel
-def _form_pair(plus, minus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+def _form_pair(plus, minus, saturation, scale, offset, level, none, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
         p = np.float32(plus[i])
-        v = (p - np.float32(minus[i])) * scale[i] + offset[i]
-        out[i] = v if p < saturation else np.float32(np.nan)
+        v = (p - np.float32(minus[i])) * scale[i] + offset[i] - level
+        out[i] = v if (p < saturation) & (abs(v) < np.inf) else none
 
 
 @kernel
-def _form_one(plus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+def _form_one(plus, saturation, scale, offset, level, none, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
         p = np.float32(plus[i])
-        v = p * scale[i] + offset[i]
-        out[i] = v if p < saturation else np.float32(np.nan)
+        v = p * scale[i] + offset[i] - level
+        out[i] = v if (p < saturation) & (abs(v) < np.inf) else none
 
 
 @kernel
-def form_part(plus, minus, k, first, last, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
-    """Form pixels ``first`` to ``last`` (excluded) of frame k into ``out``; ``minus`` may be None."""
+def form_part(plus, minus, k, first, last, calibration, level, none, out):  # type: ignore[no-untyped-def]
+    """Form pixels ``first`` to ``last`` (excluded) of frame k.
+
+    Parameters
+    ----------
+    plus, minus : ndarray
+        As in `form_read`.
+    calibration : tuple
+        Saturation level, scale and offset, as in `form_read`, all float32.
+    level : float32
+        Subtracted from every sample, DN.
+    none : float32
+        Stands where there is no sample.
+    out : ndarray of float32, shape (last − first,)
+    """
     part = slice(first, last)
+    saturation, scale, offset = calibration
     if minus is None:
-        _form_one(plus[k, part], saturation, scale[part], offset[part], out)
+        _form_one(plus[k, part], saturation, scale[part], offset[part], level, none, out)
     else:
-        _form_pair(plus[k, part], minus[k, part], saturation, scale[part], offset[part], out)
+        _form_pair(plus[k, part], minus[k, part], saturation, scale[part], offset[part], level, none, out)
 
 
 @kernel
-def _form(plus, minus, saturation, scale, offset, out):  # type: ignore[no-untyped-def]
+def _form(plus, minus, calibration, out):  # type: ignore[no-untyped-def]
     for k in range(out.shape[0]):
-        form_part(plus, minus, k, 0, out.shape[1], saturation, scale, offset, out[k])
+        form_part(plus, minus, k, 0, out.shape[1], calibration, _ZERO, _NAN, out[k])
 
 
 def form_read(
@@ -118,7 +135,7 @@ def form_read(
     """
     if out is None:
         out = np.empty(plus.shape, np.float32)
-    _form(plus, minus, np.float32(saturation_dn), scale, offset, out)
+    _form(plus, minus, (np.float32(saturation_dn), scale, offset), out)
     return out
 
 
@@ -126,7 +143,7 @@ def form_read(
 
 
 @kernel
-def _read_levels(plus, minus, saturation, scale, offset, good, together, level):  # type: ignore[no-untyped-def]
+def _read_levels(plus, minus, calibration, good, together, level):  # type: ignore[no-untyped-def]
     n, n_pixels = plus.shape
     scratch = scratch_for(n_pixels)
     taken = np.empty((together, n_pixels + SPARE), np.float32)
@@ -142,7 +159,7 @@ def _read_levels(plus, minus, saturation, scale, offset, good, together, level):
         for a in range(0, n_pixels if reach > 0 else 0, CHUNK):
             b = min(a + CHUNK, n_pixels)
             for k in range(first, end):
-                form_part(plus, minus, k, a, b, saturation, scale, offset, row[: b - a])
+                form_part(plus, minus, k, a, b, calibration, _ZERO, _NAN, row[: b - a])
                 take_about(row[: b - a], good[a:b], low, high, taken[k - first], counts[k - first])
         for k in range(first, end):
             seen = counts[k - first]
@@ -150,7 +167,7 @@ def _read_levels(plus, minus, saturation, scale, offset, good, together, level):
                 level[k] = middle_between(taken[k - first], seen, low, high)
                 reach = adapted_reach(reach, seen)
             else:
-                form_part(plus, minus, k, 0, n_pixels, saturation, scale, offset, row)
+                form_part(plus, minus, k, 0, n_pixels, calibration, _ZERO, _NAN, row)
                 level[k], reach = row_median(row, good, guess, reach, scratch)
             guess = np.float32(level[k])
 
@@ -180,7 +197,7 @@ def read_levels(
     """
     level = np.empty(len(plus))
     together = 1 if plus.shape[1] <= _MANY_PIXELS else _FRAMES_TOGETHER
-    _read_levels(plus, minus, np.float32(saturation_dn), scale, offset, good, together, level)
+    _read_levels(plus, minus, (np.float32(saturation_dn), scale, offset), good, together, level)
     return level
 
 
@@ -211,42 +228,39 @@ def _lift_and_err(row, shift, constant, linear, quadratic, out):  # type: ignore
 
 @kernel
 def _finish(  # type: ignore[no-untyped-def]
-    plus, minus, saturation, scale, offset, level, good, noise, flags, saturated, no_data, value, error, mask, shift
+    plus, minus, calibration, level, good, noise, flags, saturated, no_data, hint, value, error, mask, shift
 ):
     n, n_pixels = value.shape
-    scratch = scratch_for(n_pixels)
     constant, linear, quadratic = noise
+    known, reach = hint[0], np.float32(hint[1])
     taken = np.empty((n, n_pixels + SPARE), np.float32)
     counts = np.zeros((n, 3), np.int64)
-    reach = np.float32(0)
-    known = 0.0
-    # The first frame shows by how much the medians of this block shift, and how far to look in the others.
-    for first, end in ((0, 1), (1, n)):
-        for a in range(0, n_pixels, CHUNK):
-            b = min(a + CHUNK, n_pixels)
-            for k in range(first, end):
-                row = value[k, a:b]
-                form_part(plus, minus, k, a, b, saturation, scale, offset, row)
-                _mask(row, plus[k, a:b], saturation, flags[a:b], saturated, no_data, mask[k, a:b])
-                if reach > 0:
-                    guess = np.float32(level[k] - known)
-                    take_about(row, good[a:b], guess - reach, guess + reach, taken[k], counts[k])
-        looked = reach
-        for k in range(first, end):
-            guess = np.float32(level[k] - known)
-            if has_middle(counts[k]):
-                shift[k] = level[k] - middle_between(taken[k], counts[k], guess - looked, guess + looked)
-            else:
-                median, reach = row_median(value[k], good, guess, looked, scratch)
-                shift[k] = level[k] - median
-                if abs(shift[k]) < np.inf:
-                    known = shift[k]
-        if end == 1 and not abs(shift[0]) < np.inf:
-            reach = np.float32(0)
     for a in range(0, n_pixels, CHUNK):
         b = min(a + CHUNK, n_pixels)
         for k in range(n):
-            lift = np.float32(shift[k]) if abs(shift[k]) < np.inf else np.float32(0)
+            row = value[k, a:b]
+            form_part(plus, minus, k, a, b, calibration, _ZERO, _NAN, row)
+            _mask(row, plus[k, a:b], calibration[0], flags[a:b], saturated, no_data, mask[k, a:b])
+            if reach > 0:
+                guess = np.float32(level[k] - known)
+                take_about(row, good[a:b], guess - reach, guess + reach, taken[k], counts[k])
+    scratch = scratch_for(n_pixels)
+    expected, looked = known, reach
+    for k in range(n):
+        if has_middle(counts[k]):
+            guess = np.float32(level[k] - expected)
+            median = middle_between(taken[k], counts[k], guess - looked, guess + looked)
+            reach = adapted_reach(looked, counts[k])
+        else:
+            median, reach = row_median(value[k], good, np.float32(level[k] - known), reach, scratch)
+        shift[k] = level[k] - median
+        if abs(shift[k]) < np.inf:
+            hint[0], hint[1] = shift[k], reach
+            known = shift[k]
+    for a in range(0, n_pixels, CHUNK):
+        b = min(a + CHUNK, n_pixels)
+        for k in range(n):
+            lift = np.float32(shift[k]) if abs(shift[k]) < np.inf else _ZERO
             if error.shape[0] > 0:
                 _lift_and_err(value[k, a:b], lift, constant[a:b], linear[a:b], quadratic[a:b], error[k, a:b])
             else:
@@ -266,6 +280,7 @@ def finish_frames(
     flags: NDArray[np.uint8],
     saturated: int,
     no_data: int,
+    hint: F8 | None = None,
     out: tuple[F4, F4, NDArray[np.uint8]],
 ) -> FinishedFrames:
     """Make final frames: form and calibrate, restore the level, add errors and masks.
@@ -285,6 +300,9 @@ def finish_frames(
         Bits every sample of a pixel has.
     saturated, no_data : int
         Bits of samples that are missing because of saturation, or for another reason.
+    hint : ndarray, shape (2,), optional
+        Shift that is likely and how far from it to look, DN; 0 where nothing is known. Written anew from these frames.
+        It makes medians cheap and changes nothing else.
     out : tuple of ndarray, shape (n, n_pixels)
         Where to write values, errors and masks; without rows for errors none are made.
 
@@ -294,8 +312,8 @@ def finish_frames(
         With the shift that was added to each frame, DN.
     """
     shift = np.empty(len(level))
-    _finish(
-        plus, minus, np.float32(saturation_dn), scale, offset, level, good, tuple(noise), flags, np.uint8(saturated),
-        np.uint8(no_data), *out, shift,
-    )  # fmt: skip
+    calibration = np.float32(saturation_dn), scale, offset
+    bits = flags, np.uint8(saturated), np.uint8(no_data)
+    hint = np.zeros(2) if hint is None else hint
+    _finish(plus, minus, calibration, level, good, tuple(noise), *bits, hint, *out, shift)
     return FinishedFrames(*out, shift)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.kernels.compiled import F4, F8, kernel
+from calib.kernels.compiled import F4, F8, finite_kernel, kernel
 from calib.kernels.taking import SPARE, take_within
 
 __all__ = [
@@ -99,7 +99,7 @@ def _narrowed(v, m, k, pair, low, high):  # type: ignore[no-untyped-def]
     return _middle(v, m, k, pair)
 
 
-@kernel
+@finite_kernel
 def _range(values):  # type: ignore[no-untyped-def]
     low = values[0]
     high = values[0]

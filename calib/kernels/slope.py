@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from calib.kernels.compiled import F4, TILE, kernel, on_all_cores
-from calib.kernels.networks import exchange, selecting_network
+from calib.kernels.compiled import F4, LEAST_PIXELS, PITCH, TILE, kernel, on_all_cores
+from calib.kernels.lanes import LANES, Lanes, Strip
+from calib.kernels.networks import sort_rows, sorting_network
+from calib.kernels.straight import MOST_ROWS, call_on_tile, sorting_code
 
 __all__ = ["SlopeFit", "robust_slope"]
 
@@ -167,6 +171,131 @@ def _slope_pixel(  # type: ignore[no-untyped-def]
     curvature_error[i] = np.sqrt(1.0 / qq) if qq > 0 else np.nan
 
 
+# Many pixels together: those that have all samples and settle at once ----------------------------------------------
+
+# What is known of each pixel, rows of one tile: the first line (level at the mean illumination, slope) and the changes
+# that make the other three of it; how many samples lie near the first line, change sides, and are kept; sums of the
+# last fit.
+_VARIANCE, _LINE = 0, 1
+_NEAR, _CHANGED, _KEPT, _SW, _X0, _SXX, _TOTAL, _QQ, _QY, _PARTS = range(9, 19)
+
+
+@intrinsic
+def _fit_strip(_typing, residual, keep, v, part, x, column, n, inverse_gain, limit):  # type: ignore[no-untyped-def]
+    """Fit lines to `LANES` pixels: two rounds of rejection and a last fit, as `_slope_pixel` does in three.
+
+    Illumination is counted from its mean, samples are what the first line leaves of them, and every further line is a
+    change of it: sums in single precision then are good to a millionth of the errors. ``keep`` and ``v`` receive 0 or
+    1, and the weights.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def data(k: int) -> Any:
+            return context.make_array(signature.args[k])(context, builder, arguments[k]).data
+
+        residuals, kept, weights, parts, light = (data(k) for k in range(5))
+        strip = Strip(builder, arguments[5])
+        rows = arguments[6]
+        per_electron, most = strip.all_lanes(arguments[7]), strip.all_lanes(arguments[8])
+        variance = strip.load(parts, _VARIANCE)
+
+        level, slope = strip.load(parts, _LINE), strip.load(parts, _LINE + 1)
+
+        def change(number: int) -> tuple[Lanes, Lanes]:
+            """Return what a line adds to level and slope of the first one."""
+            if number == 0:
+                return strip.constant(0.0), strip.constant(0.0)
+            return strip.load(parts, _LINE + 2 * number), strip.load(parts, _LINE + 2 * number + 1)
+
+        def at(k: Any, higher: Lanes, steeper: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+            """Return illumination, residual and weight of row k by a line."""
+            d = strip.all_lanes(builder.load(builder.gep(light, [k])))
+            model = level + higher + (slope + steeper) * d
+            weight = strip.constant(1.0) / (variance + model.positive() * per_electron)
+            return d, strip.load(residuals, k) - higher - steeper * d, weight
+
+        def moments(w: Lanes, d: Lanes, r: Lanes) -> list[Lanes]:
+            return [w, w * d, w * d * d, w * r, w * d * r]
+
+        def improve(number: int, sums: list[Lanes]) -> None:
+            """Write the line that follows line ``number``, and the sums behind it."""
+            higher, steeper = change(number)
+            sw, sx, sxx, sr, sxr = sums
+            x0 = sx / sw
+            sxx = sxx - sx * x0
+            turn = (sxr - x0 * sr) / sxx
+            strip.store(higher + sr / sw - turn * x0, parts, _LINE + 2 * number + 2)
+            strip.store(steeper + turn, parts, _LINE + 2 * number + 3)
+            for value, row in ((sw, _SW), (x0, _X0), (sxx, _SXX)):
+                strip.store(value, parts, row)
+
+        first = change(0)
+
+        def reject(k: Any) -> list[Lanes]:
+            d, r, w = at(k, *first)
+            pull = r * r * w
+            inside = (pull <= most).where(1.0, 0.0)
+            strip.store(inside, kept, k)
+            return [*moments(w * inside, d, r), (pull < 6.25).where(1.0, 0.0)]
+
+        *sums, near = strip.sums(rows, 6, reject)
+        strip.store(near, parts, _NEAR)
+        improve(0, sums)
+        second = change(1)
+
+        def reject_again(k: Any) -> list[Lanes]:
+            d, r, w = at(k, *second)
+            inside = (r * r * w <= most).where(1.0, 0.0)
+            moved = inside - strip.load(kept, k)
+            strip.store(inside, kept, k)
+            return [*moments(w * inside, d, r), moved * moved, inside]
+
+        *sums, changed, count = strip.sums(rows, 7, reject_again)
+        strip.store(changed, parts, _CHANGED)
+        strip.store(count, parts, _KEPT)
+        improve(1, sums)
+        third = change(2)
+
+        def weigh(k: Any) -> list[Lanes]:
+            d, r, w = at(k, *third)
+            w = w * strip.load(kept, k)
+            strip.store(w, weights, k)
+            return moments(w, d, r)
+
+        improve(2, strip.sums(rows, 5, weigh))
+        higher, steeper = change(3)
+        sw, x0, sxx = (strip.load(parts, row) for row in (_SW, _X0, _SXX))
+
+        def rest(k: Any) -> tuple[Lanes, Lanes, Lanes]:
+            d = strip.all_lanes(builder.load(builder.gep(light, [k])))
+            return d - x0, strip.load(residuals, k) - higher - steeper * d, strip.load(weights, k)
+
+        def third_moment(k: Any) -> list[Lanes]:
+            d, r, w = rest(k)
+            return [w * d * d * d, w * r * r]
+
+        cubes, total = strip.sums(rows, 2, third_moment)
+        strip.store(total, parts, _TOTAL)
+        flat, skew = sxx / sw, cubes / sxx
+
+        def bend(k: Any) -> list[Lanes]:
+            d, r, w = rest(k)
+            q = d * d - flat - skew * d
+            return [w * q * q, w * q * r]
+
+        for value, row in zip(strip.sums(rows, 2, bend), (_QQ, _QY), strict=True):
+            strip.store(value, parts, row)
+        return context.get_dummy_value()
+
+    return types.void(residual, keep, v, part, x, column, n, inverse_gain, limit), code
+
+
+@kernel
+def _fit_tile(residual, keep, v, part, x, inverse_gain, limit):  # type: ignore[no-untyped-def]
+    for column in range(0, TILE, LANES):
+        _fit_strip(residual, keep, v, part, x, column, x.size, inverse_gain, limit)
+
+
 @kernel
 def _residuals(y, x, b, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
@@ -174,20 +303,16 @@ def _residuals(y, x, b, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _half_sum(u, v, out):  # type: ignore[no-untyped-def]
-    for i in range(out.size):
-        out[i] = 0.5 * (u[i] + v[i])
+def _leave(y, x, level, slope):  # type: ignore[no-untyped-def]
+    # In double precision: samples are a thousand times their noise.
+    for i in range(y.size):
+        y[i] = np.float64(y[i]) - np.float64(level[i]) - np.float64(slope[i]) * x
 
 
 @kernel
-def _tile_medians(rows, pairs, out):  # type: ignore[no-untyped-def]
-    n = rows.shape[0]
-    for p in range(pairs.shape[0]):
-        exchange(rows[pairs[p, 0]], rows[pairs[p, 1]])
-    if n % 2:
-        out[:] = rows[n // 2]
-    else:
-        _half_sum(rows[n // 2 - 1], rows[n // 2], out)
+def _half_sum(u, v, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        out[i] = np.float32(0.5) * (u[i] + v[i])
 
 
 @kernel
@@ -197,150 +322,72 @@ def _tilt(b, low, high, run):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _weigh(y, x, a, b, variance, gain, limit, w, keep, near):  # type: ignore[no-untyped-def]
-    for i in range(y.size):
-        model = a[i] + b[i] * x
-        weight = 1.0 / (variance[i] + max(model, 0.0) / gain)
-        d = y[i] - a[i] - b[i] * x
-        r = d * d * weight
-        w[i] = weight
-        near[i] += 1 if r < 6.25 else 0
-        keep[i] = 1.0 if r <= limit else 0.0
+def _tile_medians(rows, pairs, code, out):  # type: ignore[no-untyped-def]
+    n = rows.shape[0]
+    if code != 0:
+        call_on_tile(code, rows, rows)
+    else:
+        sort_rows(rows, pairs, TILE)
+    if n % 2:
+        out[:] = rows[n // 2]
+    else:
+        _half_sum(rows[n // 2 - 1], rows[n // 2], out)
 
 
 @kernel
-def _weigh_again(y, x, a, b, variance, gain, limit, w, keep, changed):  # type: ignore[no-untyped-def]
-    for i in range(y.size):
-        d = y[i] - a[i] - b[i] * x
-        ok = 1.0 if d * d * w[i] <= limit else 0.0
-        changed[i] += abs(ok - keep[i])
-        keep[i] = ok
+def _start_line(x, y, third, medians, scratch, level, b, low, high):  # type: ignore[no-untyped-def]
+    """Write Tukey's resistant line of complete pixels; see `_slope_pixel`."""
+    n = x.size
+    pairs_third, code_third, pairs_all, code_all = medians
+    half = np.float32(0.5)
+    x_low = half * (x[(third - 1) // 2] + x[third // 2])
+    x_high = half * (x[n - third + (third - 1) // 2] + x[n - third + third // 2])
+    b[:] = 1
+    for _ in range(2 if x_high > x_low else 0):
+        for first, middle in ((0, low), (n - third, high)):
+            for k in range(third):
+                _residuals(y[first + k], x[first + k], b, scratch[k])
+            _tile_medians(scratch[:third], pairs_third, code_third, middle)
+        _tilt(b, low, high, x_high - x_low)
+    for k in range(n):
+        _residuals(y[k], x[k], b, scratch[k])
+    _tile_medians(scratch, pairs_all, code_all, level)
 
 
 @kernel
-def _reweigh(x, a, b, variance, gain, w):  # type: ignore[no-untyped-def]
-    for i in range(w.size):
-        w[i] = 1.0 / (variance[i] + max(a[i] + b[i] * x, 0.0) / gain)
-
-
-@kernel
-def _sums(y, x, w, keep, sw, sx, sy):  # type: ignore[no-untyped-def]
-    for i in range(y.size):
-        v = w[i] * keep[i]
-        sw[i] += v
-        sx[i] += v * x
-        sy[i] += v * y[i]
-
-
-@kernel
-def _moments(y, x, w, keep, x0, y0, sxx, sxy):  # type: ignore[no-untyped-def]
-    for i in range(y.size):
-        d = x - x0[i]
-        v = w[i] * keep[i] * d
-        sxx[i] += v * d
-        sxy[i] += v * (y[i] - y0[i])
-
-
-@kernel
-def _centre(sw, sx, sy):  # type: ignore[no-untyped-def]
-    for i in range(sw.size):
-        sx[i] /= sw[i]
-        sy[i] /= sw[i]
-
-
-@kernel
-def _line_of(x0, y0, sxx, sxy, a, b):  # type: ignore[no-untyped-def]
-    for i in range(a.size):
-        b[i] = sxy[i] / sxx[i]
-        a[i] = y0[i] - b[i] * x0[i]
-
-
-@kernel
-def _tile_line(x, y, w, keep, a, b, sums):  # type: ignore[no-untyped-def]
-    sw, x0, y0, sxx, sxy = sums[0], sums[1], sums[2], sums[3], sums[4]
-    sums[:] = 0
-    for k in range(x.size):
-        _sums(y[k], x[k], w[k], keep[k], sw, x0, y0)
-    _centre(sw, x0, y0)
-    for k in range(x.size):
-        _moments(y[k], x[k], w[k], keep[k], x0, y0, sxx, sxy)
-    _line_of(x0, y0, sxx, sxy, a, b)
-
-
-@kernel
-def _third_moment(y, x, w, keep, a, b, x0, s3, total):  # type: ignore[no-untyped-def]
-    for i in range(y.size):
-        d = x - x0[i]
-        r = y[i] - a[i] - b[i] * x
-        v = w[i] * keep[i]
-        s3[i] += v * d * d * d
-        total[i] += v * (r * r)
-
-
-@kernel
-def _sum_row(row, total):  # type: ignore[no-untyped-def]
-    for i in range(row.size):
-        total[i] += row[i]
-
-
-@kernel
-def _bend(y, x, w, keep, a, b, x0, flat, skew, qq, qy):  # type: ignore[no-untyped-def]
-    for i in range(y.size):
-        d = x - x0[i]
-        q = d * d - flat[i] - skew[i] * d
-        v = w[i] * keep[i] * q
-        qq[i] += v * q
-        qy[i] += v * (y[i] - a[i] - b[i] * x)
-
-
-@kernel
-def _count_missing(source, y, missing):  # type: ignore[no-untyped-def]
+def _take_row(source, y, missing):  # type: ignore[no-untyped-def]
     for i in range(source.size):
         v = source[i]
         y[i] = v
-        missing[i] += 0 if abs(v) < np.inf else 1
+        missing[i] += np.int32(0) if abs(v) < np.inf else np.int32(1)
 
 
 @kernel
 def _mark(keep, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
-        out[i] = keep[i] == 0.0
-
-
-@kernel
-def _start_line(x, y, third, pairs_third, pairs_all, scratch, a, b, low, high):  # type: ignore[no-untyped-def]
-    """Write Tukey's resistant line of complete pixels; see `_slope_pixel`."""
-    n = x.size
-    x_low = 0.5 * (x[(third - 1) // 2] + x[third // 2])
-    x_high = 0.5 * (x[n - third + (third - 1) // 2] + x[n - third + third // 2])
-    b[:] = 1.0
-    for _ in range(2 if x_high > x_low else 0):
-        for k in range(third):
-            _residuals(y[k], x[k], b, scratch[k])
-        _tile_medians(scratch[:third], pairs_third, low)
-        for k in range(third):
-            _residuals(y[n - third + k], x[n - third + k], b, scratch[k])
-        _tile_medians(scratch[:third], pairs_third, high)
-        _tilt(b, low, high, x_high - x_low)
-    for k in range(n):
-        _residuals(y[k], x[k], b, scratch[k])
-    _tile_medians(scratch, pairs_all, a)
+        out[i] = keep[i] == np.float32(0)
 
 
 @kernel
 def _robust_slope(  # type: ignore[no-untyped-def]
-    frames, levels, order, pairs_third, pairs_all, read_variance, gain, kappa, iterations, first, last, fit,
-    rejected,
-):  # fmt: skip
+    frames, levels, order, medians, read_variance, gain, kappa, iterations, first, last, fit, rejected
+):
     intercept, slope, intercept_error, slope_error, chi2, count, curvature, curvature_error = fit
     n = frames.shape[0]
     room = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64), np.empty(n, np.bool_)
-    x = levels[order]
+    sorted_levels = levels[order]
     third = n // 3 if n >= 9 else n // 2
-    regular = n >= 4 and iterations >= 2 and x[n - 1] > x[0]
-    limit = kappa * kappa
-    rows = np.zeros((4, n, TILE))
-    part = np.empty((16, TILE))
+    regular = n >= 4 and iterations >= 2 and sorted_levels[n - 1] > sorted_levels[0]
+    centre = sorted_levels.mean()
+    x = (sorted_levels - centre).astype(np.float32)
+    limit = np.float32(kappa * kappa)
+    y, keep, v, scratch = (
+        np.zeros((n, PITCH), np.float32), np.zeros((n, PITCH), np.float32), np.zeros((n, PITCH), np.float32),
+        np.zeros((n, PITCH), np.float32),
+    )  # fmt: skip
+    part = np.zeros((_PARTS, PITCH), np.float32)
+    spare = np.zeros((2, PITCH), np.float32)
+    missing = np.empty(TILE, np.int32)
     for start in range(first, last, TILE):
         stop = min(start + TILE, last)
         if not regular:
@@ -348,54 +395,38 @@ def _robust_slope(  # type: ignore[no-untyped-def]
                 _slope_pixel(frames, levels, order, read_variance, gain, kappa, iterations, i, room, fit, rejected)
             continue
         width = stop - start
-        # Whole rows even of a last tile that is not full: views of a part would be strided, and not vectorise.
-        y, w, keep, scratch = rows[0], rows[1], rows[2], rows[3]
-        part[:] = 0
-        a, b, missing, near, changed, variance = part[0], part[1], part[2], part[3], part[4], part[5]
-        variance[:] = 1
-        variance[:width] = read_variance[start:stop]
+        part[_VARIANCE] = 1
+        part[_VARIANCE, :width] = read_variance[start:stop]
+        missing[:] = 0
         for k in range(n):
-            _count_missing(frames[order[k], start:stop], y[k], missing)
-        _start_line(x, y, third, pairs_third, pairs_all, scratch, a, b, part[6], part[7])
+            _take_row(frames[order[k], start:stop], y[k], missing)
+        _start_line(x, y, third, medians, scratch, part[_LINE], part[_LINE + 1], spare[0], spare[1])
         for k in range(n):
-            _weigh(y[k], x[k], a, b, variance, gain, limit, w[k], keep[k], near)
-        _tile_line(x, y, w, keep, a, b, part[8:13])
+            _leave(y[k], sorted_levels[k] - centre, part[_LINE], part[_LINE + 1])
+        _fit_tile(y, keep, v, part, x, np.float32(1 / gain), limit)
         for k in range(n):
-            _reweigh(x[k], a, b, variance, gain, w[k])
-            _weigh_again(y[k], x[k], a, b, variance, gain, limit, w[k], keep[k], changed)
-        _tile_line(x, y, w, keep, a, b, part[8:13])
-        for k in range(n):
-            _reweigh(x[k], a, b, variance, gain, w[k])
-        _tile_line(x, y, w, keep, a, b, part[8:13])
-        sw, x0, sxx = part[8], part[9], part[11]
-        s3, total, qq, qy, kept, flat, skew = part[13], part[14], part[15], part[6], part[7], part[10], part[12]
-        qy[:] = 0
-        kept[:] = 0
-        for k in range(n):
-            _third_moment(y[k], x[k], w[k], keep[k], a, b, x0, s3, total)
-            _sum_row(keep[k], kept)
-        for i in range(TILE):
-            flat[i] = sxx[i] / sw[i]
-            skew[i] = s3[i] / sxx[i]
-        for k in range(n):
-            _bend(y[k], x[k], w[k], keep[k], a, b, x0, flat, skew, qq, qy)
             _mark(keep[k], rejected[order[k], start:stop])
         for i in range(width):
             j = start + i
+            kept = part[_KEPT, i]
             # Left to be done one by one: samples missing, light unsteady, too few kept, or a kept set that still moves.
-            if missing[i] > 0 or near[i] < 0.75 * n or kept[i] < 4 or changed[i] > 0:
+            if missing[i] > 0 or part[_NEAR, i] < 0.75 * n or kept < 4 or part[_CHANGED, i] > 0:
                 for k in range(n):
                     rejected[k, j] = False
                 _slope_pixel(frames, levels, order, read_variance, gain, kappa, iterations, j, room, fit, rejected)
                 continue
-            intercept[j] = a[i]
-            slope[j] = b[i]
-            slope_error[j] = np.sqrt(1.0 / sxx[i])
-            intercept_error[j] = np.sqrt(1.0 / sw[i] + x0[i] * x0[i] / sxx[i])
-            chi2[j] = total[i] / (kept[i] - 2)
-            count[j] = int(kept[i])
-            curvature[j] = qy[i] / qq[i] if qq[i] > 0 else np.nan
-            curvature_error[j] = np.sqrt(1.0 / qq[i]) if qq[i] > 0 else np.nan
+            b = np.float64(part[_LINE + 1, i]) + part[_LINE + 7, i]
+            x0 = centre + part[_X0, i]
+            sxx = np.float64(part[_SXX, i])
+            qq = np.float64(part[_QQ, i])
+            intercept[j] = np.float64(part[_LINE, i]) + part[_LINE + 6, i] - b * centre
+            slope[j] = b
+            slope_error[j] = np.sqrt(1.0 / sxx)
+            intercept_error[j] = np.sqrt(1.0 / part[_SW, i] + x0 * x0 / sxx)
+            chi2[j] = part[_TOTAL, i] / (kept - 2)
+            count[j] = int(kept)
+            curvature[j] = part[_QY, i] / qq if qq > 0 else np.nan
+            curvature_error[j] = np.sqrt(1.0 / qq) if qq > 0 else np.nan
 
 
 def robust_slope(
@@ -442,12 +473,12 @@ def robust_slope(
     fit = SlopeFit(a, b, a_error, b_error, chi2, np.empty(n_pixels, np.int32), curve, curve_error)
     order = np.argsort(levels, kind="stable")
     n = len(frames)
+    third = n // 3 if n >= 9 else n // 2
     common = (
         frames,
         np.asarray(levels, np.float64),
         order,
-        selecting_network(n // 3 if n >= 9 else n // 2),
-        selecting_network(n),
+        (sorting_network(third), _code(third, n_pixels), sorting_network(n), _code(n, n_pixels)),
         read_variance,
         float(gain),
         float(kappa),
@@ -455,3 +486,7 @@ def robust_slope(
     )
     on_all_cores(lambda first, last: _robust_slope(*common, first, last, tuple(fit), rejected), n_pixels)
     return fit, rejected
+
+
+def _code(n: int, n_pixels: int) -> int:
+    return sorting_code(n).address if 1 < n <= MOST_ROWS and n_pixels >= LEAST_PIXELS else 0

@@ -9,6 +9,7 @@ address, so that what calls it is compiled once for all numbers of frames.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,46 +19,24 @@ from numba import cfunc, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from calib.kernels.compiled import CACHE, PITCH, TILE
+from calib.kernels.compiled import CACHE, TILE
+from calib.kernels.lanes import LANES, Lanes, Strip
 from calib.kernels.networks import merging_network, sorting_network
 
 __all__ = ["MOST_ROWS", "call_on_tile", "sorting_code", "trimming_code"]
 
-# As many float32 as the widest registers hold; narrower machines split them.
-LANES = 16
-
 # Longer code takes too long to make for what it gains.
 MOST_ROWS = 300
 
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_Vectors = list[Any]
+
+def _exchange(v: list[Lanes], pairs: NDArray[np.int32]) -> None:
+    for i, j in pairs.tolist():
+        less = v[i] < v[j]
+        v[i], v[j] = less.where(v[i], v[j]), less.where(v[j], v[i])
 
 
-class _Strip:
-    """Writes code for `LANES` columns of a tile whose rows lie `PITCH` samples apart."""
-
-    def __init__(self, builder: ir.IRBuilder, column: Any) -> None:
-        self.builder = builder
-        self.column = column
-
-    def _at(self, rows: Any, row: int) -> Any:
-        place = self.builder.add(self.column, ir.Constant(ir.IntType(64), row * PITCH))
-        return self.builder.bitcast(self.builder.gep(rows, [place]), _VECTOR.as_pointer())
-
-    def load(self, rows: Any, n: int) -> _Vectors:
-        return [self.builder.load(self._at(rows, k), align=4) for k in range(n)]
-
-    def store(self, values: _Vectors, rows: Any) -> None:
-        for k, value in enumerate(values):
-            self.builder.store(value, self._at(rows, k), align=4)
-
-    def exchange(self, v: _Vectors, pairs: NDArray[np.int32]) -> None:
-        for i, j in pairs.tolist():
-            less = self.builder.fcmp_ordered("<", v[i], v[j])
-            v[i], v[j] = self.builder.select(less, v[i], v[j]), self.builder.select(less, v[j], v[i])
-
-    def total(self, values: Iterable[Any]) -> Any:
-        return functools.reduce(self.builder.fadd, values)
+def _total(values: Iterable[Lanes]) -> Lanes:
+    return functools.reduce(operator.add, values)
 
 
 @intrinsic(prefer_literal=True)
@@ -65,11 +44,11 @@ def _sort_strip(_typing, tile, column, n):  # type: ignore[no-untyped-def]
     """Sort `LANES` columns over their n rows in place; n must be a constant."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        strip = _Strip(builder, arguments[1])
-        rows = n.literal_value
-        v = strip.load(arguments[0], rows)
-        strip.exchange(v, sorting_network(rows))
-        strip.store(v, arguments[0])
+        strip = Strip(builder, arguments[1])
+        v = [strip.load(arguments[0], k) for k in range(n.literal_value)]
+        _exchange(v, sorting_network(len(v)))
+        for k, value in enumerate(v):
+            strip.store(value, arguments[0], k)
         return context.get_dummy_value()
 
     return types.void(tile, column, n), code
@@ -80,24 +59,33 @@ def _trim_strip(_typing, tile, out, column, n, cut, cut_first, cut_second):  # t
     """Sum the kept ranks of `LANES` columns; all but the first three arguments must be constants."""
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        strip = _Strip(builder, arguments[2])
+        strip = Strip(builder, arguments[2])
         rows, ends, ends_first, ends_second = (a.literal_value for a in (n, cut, cut_first, cut_second))
-        v = strip.load(arguments[0], rows)
+        v = [strip.load(arguments[0], k) for k in range(rows)]
         first, second = v[: rows // 2], v[rows // 2 :]
-        strip.exchange(first, sorting_network(len(first)))
-        strip.exchange(second, sorting_network(len(second)))
+        _exchange(first, sorting_network(len(first)))
+        _exchange(second, sorting_network(len(second)))
         halves = [
-            strip.total(half[ends : len(half) - ends]) for half, ends in ((first, ends_first), (second, ends_second))
+            _total(half[trimmed : len(half) - trimmed])
+            for half, trimmed in ((first, ends_first), (second, ends_second))
         ]
         v = first + second
         pairs, order = merging_network(len(first), len(second))
-        strip.exchange(v, pairs)
+        _exchange(v, pairs)
         kept = [v[k] for k in order[ends : rows - ends]]
         lower = (len(kept) + 1) // 2
-        low = strip.total(kept[:lower])
-        total = strip.total([low, *kept[lower:]])
-        squares = strip.total([builder.fmul(x, x) for x in kept])
-        strip.store([total, squares, low, kept[0], kept[-1], *halves], arguments[1])
+        low = _total(kept[:lower])
+        found = [
+            _total([low, *kept[lower:]]),
+            _total(x * x for x in kept),
+            low,
+            kept[0],
+            kept[-1],
+            *halves,
+            v[order[-1]],
+        ]
+        for row, value in enumerate(found):
+            strip.store(value, arguments[1], row)
         return context.get_dummy_value()
 
     return types.void(tile, out, column, n, cut, cut_first, cut_second), code
@@ -156,8 +144,8 @@ def trimming_code(n: int, cut: int, cut_first: int, cut_second: int) -> Any:
     -------
     object
         Its ``address`` serves `call_on_tile`; it writes the sum of the kept samples, of their squares, of their lower
-        half (the larger one of an odd number), the lowest and highest kept sample, and the sums of the halves' kept
-        samples: seven rows. Samples are added in the order of rank.
+        half (the larger one of an odd number), the lowest and highest kept sample, the sums of the halves' kept
+        samples, and the highest sample of all: eight rows. Samples are added in the order of rank.
     """
     width = TILE
 

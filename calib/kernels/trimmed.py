@@ -36,31 +36,24 @@ class TrimmedHalves(NamedTuple):
 
 
 @kernel
-def _fill(row, level, count):  # type: ignore[no-untyped-def]
-    for i in range(row.size):
-        v = row[i] - level
-        missing = not (abs(v) < np.inf)
-        row[i] = np.float32(np.inf) if missing else v
-        count[i] += 0 if missing else 1
+def _load(plus, minus, calibration, levels, first, last, tile):  # type: ignore[no-untyped-def]
+    """Form some pixels of all frames; what is missing is +inf, so that it sorts behind everything else."""
+    for k in range(tile.shape[0]):
+        row = tile[k, : last - first]
+        form_part(plus, minus, k, first, last, calibration, levels[k], np.float32(np.inf), row)
 
 
 @kernel
-def _load(plus, minus, saturation, scale, offset, levels, first, last, tile, count):  # type: ignore[no-untyped-def]
-    """Form some pixels of all frames; what is missing is +inf, so that it sorts behind everything else."""
-    width = last - first
-    count[:] = 0
-    for k in range(tile.shape[0]):
-        row = tile[k, :width]
-        form_part(plus, minus, k, first, last, saturation, scale, offset, row)
-        _fill(row, levels[k], count)
+def _count_row(row, count):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        count[i] += 1 if row[i] < np.inf else 0
 
 
 @kernel
 def _count(rows, count):  # type: ignore[no-untyped-def]
     count[:] = 0
     for k in range(rows.shape[0]):
-        for i in range(count.size):
-            count[i] += 1 if rows[k, i] < np.inf else 0
+        _count_row(rows[k, : count.size], count)
 
 
 # From sums to means ------------------------------------------------------------------------------------------------
@@ -157,10 +150,11 @@ def _trimmed_tile(tile, order, alpha, c, mean, error, low_mean):  # type: ignore
 
 @kernel
 def _trimmed_rows(tile, count, networks, alpha, mean, error, low_mean, first, second):  # type: ignore[no-untyped-def]
-    """Trim a tile that may lack samples, by halves: these are sorted first and then merged."""
+    """Trim a tile that may lack samples, by halves: these are sorted first and then merged. Count the samples."""
     n = tile.shape[0]
     half = n // 2
     width = count.size
+    _count(tile, count)
     pairs_first, pairs_second, merge, merged = networks
     order = np.arange(n)
     some = np.empty(width, np.int32)
@@ -180,9 +174,10 @@ def _trimmed_rows(tile, count, networks, alpha, mean, error, low_mean, first, se
 
 
 @kernel
-def _put_back(found, index, n, mean, error, low_mean, first, second):  # type: ignore[no-untyped-def]
+def _put_back(found, counted, index, n, count, mean, error, low_mean, first, second):  # type: ignore[no-untyped-def]
     for j in range(n):
         i = index[j]
+        count[i] = counted[j]
         mean[i] = found[0, j]
         error[i] = found[1, j]
         low_mean[i] = found[2, j]
@@ -194,19 +189,20 @@ def _put_back(found, index, n, mean, error, low_mean, first, second):  # type: i
 def _trim_incomplete(side, index, n, count, networks, alpha, out):  # type: ignore[no-untyped-def]
     """Trim the n pixels put aside because they lack samples; ``out`` are the results of all pixels."""
     found = np.empty((5, n), np.float32)
-    _trimmed_rows(side, count[index[:n]], networks, alpha, found[0], found[1], found[2], found[3], found[4])
-    _put_back(found, index, n, out[0], out[1], out[2], out[3], out[4])
+    counted = np.empty(n, np.int32)
+    _trimmed_rows(side, counted, networks, alpha, found[0], found[1], found[2], found[3], found[4])
+    _put_back(found, counted, index, n, count, out[0], out[1], out[2], out[3], out[4])
 
 
 @kernel
 def _trimmed_halves(  # type: ignore[no-untyped-def]
-    plus, minus, saturation, scale, offset, levels, networks, alpha, code, start, stop, count, out
+    plus, minus, calibration, levels, networks, alpha, code, start, stop, count, out
 ):
     n = plus.shape[0]
     half = n // 2
     cut, cut_first, cut_second = int(alpha * n), int(alpha * half), int(alpha * (n - half))
     tile = np.zeros((n, PITCH), np.float32)
-    sums = np.empty((7, PITCH), np.float32)
+    sums = np.empty((8, PITCH), np.float32)
     side = np.empty((n, TILE), np.float32)
     index = np.empty(TILE, np.int64)
     waiting = 0
@@ -215,7 +211,8 @@ def _trimmed_halves(  # type: ignore[no-untyped-def]
         b = min(a + TILE, stop)
         width = b - a
         c = count[a:b]
-        _load(plus, minus, saturation, scale, offset, levels, a, b, tile, c)
+        c[:] = n
+        _load(plus, minus, calibration, levels, a, b, tile)
         if code == 0:
             _trimmed_rows(tile, c, networks, alpha, mean[a:b], error[a:b], low_mean[a:b], first[a:b], second[a:b])
             continue
@@ -224,7 +221,14 @@ def _trimmed_halves(  # type: ignore[no-untyped-def]
         _divide(sums[5, :width], np.float32(half - 2 * cut_first), first[a:b])
         _divide(sums[6, :width], np.float32(n - half - 2 * cut_second), second[a:b])
         for i in range(width):
-            if c[i] < n:
+            if sums[7, i] < np.inf:
+                continue
+            # The highest rank is missing: trim such pixels apart, those without any sample not at all.
+            if not tile[:, i].min() < np.inf:
+                count[a + i] = 0
+                for row in out:
+                    row[a + i] = np.nan
+            else:
                 index[waiting] = a + i
                 side[:, waiting] = tile[:, i]
                 waiting += 1
@@ -265,7 +269,7 @@ class TrimmedReads:
         if n <= MOST_ROWS and n_pixels >= LEAST_PIXELS:
             code = trimming_code(n, *(int(alpha * m) for m in (n, half, n - half))).address
         self.levels = levels
-        self._frames = plus, minus, np.float32(saturation_dn), scale, offset
+        self._frames = plus, minus, (np.float32(saturation_dn), scale, offset)
         self._network = (
             (sorting_network(half), sorting_network(n - half), *merging_network(half, n - half)),
             float(alpha),
@@ -302,6 +306,13 @@ def trimmed_halves(frames: F4, levels: F8, alpha: float) -> TrimmedHalves:
 
 
 @kernel
+def _subtract(row, level, out):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        v = row[i] - level
+        out[i] = v if abs(v) < np.inf else np.float32(np.inf)
+
+
+@kernel
 def _trimmed_mean(frames, levels, pairs, alpha, mean, error, count, low_mean):  # type: ignore[no-untyped-def]
     n, n_pixels = frames.shape
     tile = np.empty((n, TILE), np.float32)
@@ -309,11 +320,9 @@ def _trimmed_mean(frames, levels, pairs, alpha, mean, error, count, low_mean):  
     for start in range(0, n_pixels, TILE):
         stop = min(start + TILE, n_pixels)
         c = count[start:stop]
-        c[:] = 0
         for k in range(n):
-            row = tile[k, : c.size]
-            row[:] = frames[k, start:stop]
-            _fill(row, levels[k], c)
+            _subtract(frames[k, start:stop], levels[k], tile[k, : c.size])
+        _count(tile, c)
         sort_rows(tile, pairs, c.size)
         _trimmed_tile(tile, order, alpha, c, mean[start:stop], error[start:stop], low_mean[start:stop])
 

@@ -231,6 +231,7 @@ def finish_frames(
     flags: NDArray[np.uint8],
     saturated: int,
     no_data: int,
+    hint: F8 | None = None,
     out: tuple[F4, F4, NDArray[np.uint8]],
 ) -> FinishedFrames:
     """Make final frames with errors and masks; see `calib.kernels.finish_frames`."""
