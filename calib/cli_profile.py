@@ -87,7 +87,7 @@ def set_limits(changes: tuple[str, ...], archive_dir: Path, reason: str, who: st
     drift.responsivity_percent.watch or drift.significance; a band's or read's own limit is taken away with KEY=none.
     """
     from calib.archive.database import Archive
-    from calib.archive.history import change_alerts, read_judged
+    from calib.archive.history import read_alert_tables, read_judged
     from calib.archive.versions import save_version, versions
     from calib.limits import changed_profile
     from calib.what_if import verdict_flips
@@ -115,8 +115,8 @@ def set_limits(changes: tuple[str, ...], archive_dir: Path, reason: str, who: st
             click.echo(f"  {flips.held} more would flip, had nobody decided on them")
         if flips.remade:
             click.echo(f"  {flips.remade} later comparisons are made anew by the next run, and may flip more")
-    alerts = change_alerts(archive, old, new)
     if old.drift != new.drift or old.dark != new.dark:
+        alerts = read_alert_tables(archive).changes(old, new)
         click.echo(f"alerts: {len(alerts)} change")
         _print((a.words() for a in alerts[:MOST]), len(alerts))
     if not dry_run:

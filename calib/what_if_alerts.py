@@ -17,7 +17,7 @@ import numpy as np
 from calib.drift import state_of
 from calib.profile import DriftLimits, Profile
 
-__all__ = ["AlertChange", "alert_changes", "needs_states"]
+__all__ = ["AlertChange", "alert_changes"]
 
 Row = Mapping[str, Any]
 
@@ -71,11 +71,6 @@ class AlertChange:
         )
 
 
-def needs_states(old: Profile, new: Profile) -> bool:
-    """Return whether the states of the nights are needed to tell."""
-    return old.drift != new.drift
-
-
 def alert_changes(
     alerts: Iterable[Row], states: Iterable[Row], darks: Iterable[Row], old: Profile, new: Profile
 ) -> list[AlertChange]:
@@ -84,7 +79,7 @@ def alert_changes(
     Parameters
     ----------
     alerts, states : iterable of mapping
-        Rows of the archive's tables; `states` may be empty unless `needs_states`.
+        Rows of the archive's tables.
     darks : iterable of mapping
         ``night``, ``band``, ``read``, ``period``, ``level_dn`` and ``status`` of the darks.
     old, new : Profile

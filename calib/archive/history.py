@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from calib.archive.database import Archive
 from calib.checks import check_table
 from calib.judged import Coded, Judged
 from calib.profile import Profile
-from calib.what_if_alerts import AlertChange, alert_changes, needs_states
+from calib.what_if_alerts import AlertChange, alert_changes
 
-__all__ = ["change_alerts", "judged_under", "read_judged"]
+__all__ = ["AlertTables", "judged_under", "read_alert_tables", "read_judged"]
 
 CHUNK = 50_000
 """Rows read at a time: a survey has millions of sky offsets, and what Python makes of a row is large."""
@@ -72,18 +73,33 @@ def _columns(archive: Archive, table: sa.Table, names: list[str]) -> dict[str, A
     return made
 
 
-def change_alerts(archive: Archive, old: Profile, new: Profile) -> list[AlertChange]:
-    """Return how the archive's alerts would change if one profile took the place of another."""
-    if old.drift == new.drift and old.dark == new.dark:
-        return []
+@dataclass(frozen=True)
+class AlertTables:
+    """What tells how alerts would change.
+
+    Attributes
+    ----------
+    alerts, states, darks : list of dict
+        As `calib.what_if_alerts.alert_changes` needs them.
+    """
+
+    alerts: list[dict[str, Any]]
+    states: list[dict[str, Any]]
+    darks: list[dict[str, Any]]
+
+    def changes(self, old: Profile, new: Profile) -> list[AlertChange]:
+        """Return how the alerts would change if one profile took the place of another."""
+        return alert_changes(self.alerts, self.states, self.darks, old, new)
+
+
+def read_alert_tables(archive: Archive) -> AlertTables:
+    """Read what tells how alerts would change."""
     d, s = schema.darks, schema.states
     columns = (s.c.night, s.c.band, s.c.product, s.c.state, s.c.region, s.c.value, s.c.significance, s.c.since)
-    return alert_changes(
+    return AlertTables(
         archive.rows(sa.select(schema.alerts)),
-        archive.rows(sa.select(*columns)) if needs_states(old, new) else (),
+        archive.rows(sa.select(*columns)),
         archive.rows(sa.select(d.c.night, d.c.band, d.c.read, d.c.period, d.c.level_dn, d.c.status)),
-        old,
-        new,
     )
 
 

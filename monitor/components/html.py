@@ -79,7 +79,9 @@ class Html(JSComponent):
       let waiting = null
       root.addEventListener("input", e => {
         if (e.target.type !== "range" && !("live" in e.target.dataset)) return
-        clearTimeout(waiting); waiting = setTimeout(() => changed(e), 60)
+        // Once an event has passed, it no longer says which element within it was meant.
+        const target = e.target
+        clearTimeout(waiting); waiting = setTimeout(() => changed({target}), 60)
       })
       model.on("html", draw); draw()
       model.on("remove", () => boxes.disconnect())

@@ -1,21 +1,36 @@
-"""Limits: what every check allows today, for each band and read; moving them is not yet possible here."""
+"""Limits: every limit can be moved; what would follow for all past verdicts and alerts is seen before it is saved."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary, WeakMethod
 
-from calib.checks import CHECKS, Check
-from calib.profile import DriftLimits, Profile
+import panel as pn
+
+from calib.errors import CalibError, DecisionConflict, ProfileError
+from calib.limits import Key, keys
+from calib.profile import Profile
 from monitor.address import View
 from monitor.collect import Snapshot
-from monitor.components.html import Html, Safe, join
-from monitor.components.tables import NOTHING, Cell, Column, table_html
+from monitor.collect_limits import Past, history_of
+from monitor.components.events import one_at_a_time
+from monitor.components.html import Html, Safe
+from monitor.compute_limits import Edits, Outlook, outlook, shown, strip
+from monitor.desk_limits import may_save, save_limits, signed_name, typed_name
+from monitor.pages.limits_flips import BAR_CSS, FLIPS_CSS, bar_html, flips_html, strip_html, summary_html
+from monitor.pages.limits_markup import FIELDS_CSS, Fields, field_id, fields_html, numbers_of
+from monitor.pages.limits_versions import VERSIONS_CSS, head_html, save_html, versions_html
+from monitor.plots.limit_strip import LimitStrip, axis_end
 from monitor.session import Session
 
-__all__ = ["build", "overrides"]
+__all__ = ["build"]
 
-SUBJECTS = {"dark": "Darks", "flat": "Flats", "sky_offset": "Sky offsets"}
+FIRST = "limits.flat.gradient.max"
+
+# What was typed stays while other pages are looked at; a session takes it along when it ends.
+_kept: WeakKeyDictionary[Session, Edits] = WeakKeyDictionary()
 
 
 def build(session: Session) -> Limits:
@@ -24,101 +39,274 @@ def build(session: Session) -> Limits:
 
 
 class Limits:
-    """The limits of the profile that the archive is calibrated with."""
+    """All limits of the current version, and what would come of others."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self.keys: dict[str, Callable[[], None]] = {}
-        self.panel = self._html = Html(on={"go": session._follow}, css=CSS)
+        self._doc = pn.state.curdoc
+        self._past: Past | None = None
+        self._outlook: Outlook | None = None
+        self._wrong: list[str] = []
+        self._form: dict[str, str] = {"reason": "", "name": typed_name(session)}
+        self._said: Safe | str = ""
+        self._chosen, self._drawn = FIRST, 0
+        self._form_key: tuple[Any, ...] = ()
+        known = keys(session.snapshot.profile)
+        act: dict[str, Callable[[str], None]] = {
+            "go": session._follow,
+            "choose": self._choose,
+            "slide": self._slide,
+            "undo": self._undo,
+            "reset": lambda _: self._reset(),
+            "rebase": lambda _: self._rebase(),
+            "reason": lambda v: self._form.update(reason=v),
+            "name": lambda v: self._form.update(name=v),
+            "save": lambda _: self._save(),
+        }
+        setters = {f"set:{name}": partial(self._set, name) for name in known}
+        self._head = Html(on=act, css=VERSIONS_CSS)
+        self._fields = Fields(on={**act, **setters}, css=FIELDS_CSS)
+        self._summary = Html(on=act, css=FLIPS_CSS)
+        self._bar = Html(css=BAR_CSS)
+        self._control = Html(on=act, css=FLIPS_CSS)
+        self._flips = Html(on=act, css=FLIPS_CSS)
+        self._save_form = Html(on=act, css=VERSIONS_CSS)
+        self._versions = Html(on=act, css=VERSIONS_CSS)
+        self._strip = LimitStrip(session.theme, session.snapshot.bands)
+        self._figure = pn.Column(
+            self._control,
+            pn.pane.Bokeh(self._strip.figure, sizing_mode="stretch_width"),
+            sizing_mode="stretch_width",
+            stylesheets=[_CARD_CSS],
+        )
+        right = pn.Column(
+            self._summary,
+            self._figure,
+            self._save_form,
+            self._flips,
+            sizing_mode="stretch_width",
+            stylesheets=[_RIGHT_CSS],
+        )
+        left = pn.Column(self._bar, self._fields, sizing_mode="stretch_width", stylesheets=[_LEFT_CSS])
+        self.panel = pn.Column(
+            self._head,
+            pn.Row(left, right, sizing_mode="stretch_width", stylesheets=[_BOTH_CSS]),
+            self._versions,
+            sizing_mode="stretch_width",
+            stylesheets=[_PAGE_CSS],
+        )
+
+    # What is there ---------------------------------------------------------------------------------------------
 
     def show(self, view: View, snapshot: Snapshot) -> None:
-        """Bring the page to the current profile."""
-        profile = snapshot.profile
-        tables = [_subject(profile, subject) for subject in SUBJECTS]
-        self._html.html = str(
-            Safe(
-                '<section class="card head"><h1>Limits</h1><p>Profile <b>{}</b> <span class="muted">{}, version {}'
-                "</span>. A value at its limit still passes; what could not be measured never does. Here the limits "
-                "are shown as they stand. Moving one, and seeing which verdicts would flip, comes later; until then "
-                "change the profile and run <code>calib run</code> again.</p></section>"
-                '<div class="tables">{}{}</div>'
-            ).format(profile.name, profile.title, profile.hash[:10], join(tables), _drift(profile))
-        )
+        """Bring the page to the archive as it is."""
+        history = history_of(self._session.collector)
+        ready = None
+        if self._doc is not None and self._doc.session_context is not None:
+            # Whoever closes the page is not held back by what is still being read.
+            ready = partial(_tell, WeakMethod(self._arrived), self._doc)
+        past = history.past(snapshot.revision, ready)
+        fresh = past is not self._past
+        self._past = past
+        if fresh or not self._drawn:
+            if not self._edits.texts and past is not None:
+                self._edits.seen = past.latest.number
+            self._draw_fields()
+        self._weigh()
+
+    def _arrived(self) -> None:
+        with one_at_a_time():
+            self.show(self._session.view, self._session.snapshot)
+
+    @property
+    def _edits(self) -> Edits:
+        seen = self._past.latest.number if self._past is not None else 0
+        return _kept.setdefault(self._session, Edits(seen))
+
+    @property
+    def _seen(self) -> Profile:
+        """The version that is changed."""
+        if self._past is not None:
+            for v in self._past.versions:
+                if v.number == self._edits.seen:
+                    return v.profile
+            return self._past.latest.profile
+        return self._session.snapshot.profile
+
+    @property
+    def _key(self) -> Key:
+        known = keys(self._seen)
+        return known.get(self._chosen) or next(iter(known.values()))
+
+    # What the user does ----------------------------------------------------------------------------------------
+
+    def _set(self, name: str, text: str) -> None:
+        key = keys(self._seen).get(name)
+        if key is None:
+            return
+        if key.check is not None:
+            # The mark beside its name is left until the fields are drawn again: nobody loses a keystroke over it.
+            self._chosen = name
+        self._change(key, text)
+
+    def _slide(self, text: str) -> None:
+        key = self._key
+        low, high = self._ends
+        digits = max(0, 2 - int(f"{(high - low) or 1.0:e}".split("e")[1]))
+        self._change(key, shown(round(float(text), digits)), sliding=True)
+        self._draw_fields()
+
+    def _change(self, key: Key, text: str, *, sliding: bool = False) -> None:
+        if not self._edits.texts and self._past is not None:
+            self._edits.seen = self._past.latest.number
+        self._said = ""
+        self._edits.put(key, text, self._seen)
+        self._weigh(sliding=sliding)
+
+    def _choose(self, name: str) -> None:
+        self._chosen = name
+        self._draw_fields()
+        self._weigh()
+
+    def _undo(self, name: str) -> None:
+        self._edits.texts.pop(name, None)
+        self._draw_fields()
+        self._weigh()
+
+    def _reset(self) -> None:
+        self._edits.texts.clear()
+        if self._past is not None:
+            self._edits.seen = self._past.latest.number
+        self._said = ""
+        self._draw_fields()
+        self._weigh()
+
+    def _rebase(self) -> None:
+        if self._past is not None:
+            self._edits.seen = self._past.latest.number
+        self._said = ""
+        self._draw_fields()
+        self._weigh()
+
+    def _save(self) -> None:
+        values, wrong = self._edits.values()
+        if wrong or not self._edits.texts:
+            return
+        try:
+            number = save_limits(
+                self._session, values, self._form["reason"], self._form.get("name", ""), self._edits.seen
+            )
+        except CalibError as error:
+            self._said = Safe('<p class="told bad" role="alert">✕ {}</p>').format(_sentence(error))
+            if isinstance(error, DecisionConflict):
+                self._look_again()
+            self._weigh()
+            return
+        self._edits.texts.clear()
+        self._form["reason"] = ""
+        self._said = Safe(
+            '<p class="told good" role="status">✓ Version {} is saved; verdicts are being settled under it.</p>'
+        ).format(number)
+        self._edits.seen = number
+        self._look_again()
+        self._draw_fields()
+        self._weigh()
+
+    def _look_again(self) -> None:
+        """Show at once what was just saved, by whomever."""
+        self._session.collector.refresh()
+        self._session.poll()
+
+    # What is shown ---------------------------------------------------------------------------------------------
+
+    def _draw_fields(self) -> None:
+        self._drawn += 1
+        self._fields.html = str(fields_html(self._seen, self._edits, self._chosen, self._drawn))
+
+    def _weigh(self, *, sliding: bool = False) -> None:
+        """Work out what would follow, and show it."""
+        past, edits = self._past, self._edits
+        values, wrong = edits.values()
+        new: Profile = self._seen
+        seen: Outlook | None = None
+        if past is not None and not wrong:
+            try:
+                found = outlook(past, values, self._seen)
+                new = found.new
+                seen = found if edits.texts or past.base != past.latest.profile else None
+            except ProfileError as error:
+                wrong = list(error.faults)
+        problem = history_of(self._session.collector).problem
+        with pn.io.hold():
+            profile = self._session.snapshot.profile
+            self._head.html = str(head_html(profile.name, profile.title, past))
+            self._summary.html = str(summary_html(past, edits, seen, wrong, problem))
+            self._bar.html = str(bar_html(seen, wrong))
+            self._flips.html = str(flips_html(seen, self._session.href))
+            self._flips.visible = bool(self._flips.html)
+            self._versions.html = str(versions_html(past))
+            self._mark(wrong)
+            self._show_strip(past, new, sliding=sliding)
+            self._draw_form(past, changed=bool(edits.texts), sound=not wrong)
+
+    def _draw_form(self, past: Past | None, *, changed: bool, sound: bool) -> None:
+        about: dict[str, Any] = {
+            "changed": changed,
+            "sound": sound,
+            "may": may_save(self._session),
+            "signed": signed_name(self._session),
+            "said": self._said,
+            "overtaken": past is not None and changed and past.latest.number != self._edits.seen,
+        }
+        key = (None if past is None else past.latest.number, *about.values())
+        # Drawn anew only where it says something else: a reason may be being typed.
+        if key != self._form_key:
+            self._form_key = key
+            self._save_form.html = str(save_html(past, self._form, **about))
+
+    def _mark(self, wrong: list[str]) -> None:
+        numbers = numbers_of(self._seen)
+        bad = {w.split(": ", 1)[0] for w in wrong}
+        moved = [field_id(numbers, n) for n in self._edits.texts if n in numbers and n not in bad]
+        self._fields.mark(moved, [field_id(numbers, n) for n in bad if n in numbers])
+
+    def _show_strip(self, past: Past | None, new: Profile, *, sliding: bool) -> None:
+        found = None if past is None else strip(past, self._key, past.base, new)
+        self._figure.visible = found is not None
+        if found is None:
+            return
+        # While the hand is on the slider neither it nor the axis moves away under it.
+        if not sliding:
+            self._ends = axis_end(found)
+            self._control.html = str(strip_html(self._key, found, self._ends))
+        self._strip.show(found, self._ends)
+
+    _ends: tuple[float, float] = (0.0, 1.0)
 
 
-def overrides(profile: Profile, check: Check) -> list[tuple[str, float]]:
-    """Return the limits of a check that a band or read has for itself, bands first."""
-    table = profile.limits[check.subject][check.name]
-    return [(name, table[name]) for name in (*profile.bands, *profile.reads) if name in table]
+def _sentence(error: CalibError) -> str:
+    return "; ".join(error.faults) if isinstance(error, ProfileError) else str(error)
 
 
-_SUBJECT = (
-    Column("check", "name", lead=True),
-    Column("what is measured"),
-    Column("passes", "n nowrap"),
-    Column("own limit of a band or read", "nowrap"),
-    Column("cause named when it fails"),
-)
-_DRIFT = (
-    Column("what", "name", lead=True),
-    Column("what is measured"),
-    Column("watch from", "n nowrap"),
-    Column("drift from", "n nowrap"),
-)
+def _tell(method: WeakMethod[Callable[[], None]], doc: Any) -> None:
+    """Let a page look again, from another thread."""
+    act = method()
+    if act is not None and doc.session_context is not None:
+        doc.add_next_tick_callback(act)
 
 
-def _subject(profile: Profile, subject: str) -> Safe:
-    rows = []
-    for c in CHECKS:
-        if c.subject != subject:
-            continue
-        sign = "≥" if c.bound == "min" else "≤"
-        unit = f" {c.unit}" if c.unit else ""
-        own = ", ".join(f"{name}: {sign} {_plain(v)}{unit}" for name, v in overrides(profile, c))
-        passes = f"{sign} {_plain(profile.limits[subject][c.name][c.bound])}{unit}"
-        rows.append((c.name.replace("2pct", "2 %").replace("_", " "), c.meaning, passes, own or NOTHING, c.cause))
-    return _card(SUBJECTS[subject], "a verdict is the outcome of all of them", _SUBJECT, rows)
-
-
-def _drift(profile: Profile) -> Safe:
-    d = profile.drift
-    kinds: list[tuple[str, str, DriftLimits]] = [(f"dark {r}, level", "DN", d.dark_dn[r]) for r in profile.reads]
-    kinds += [
-        ("responsivity", "%", d.responsivity_percent),
-        ("noise", "%", d.noise_percent),
-        ("gain", "%", d.gain_percent),
-    ]
-    rows: list[tuple[Any, ...]] = [
-        (
-            name,
-            "deviation from the reference",
-            Cell(f"▲ {_plain(limits.watch)} {unit}", "watch"),
-            Cell(f"✕ {_plain(limits.drift)} {unit}", "bad"),
-        )
-        for name, unit, limits in kinds
-    ]
-    meaning = "change of the level since the dark before: alert, and a hardware period is proposed"
-    rows += [
-        (f"dark {r}, jump", meaning, NOTHING, Cell(f"✕ {_plain(profile.dark.level_jump_dn[r])} DN", "bad"))
-        for r in profile.reads
-    ]
-    return _card("Drift", f"each state also needs a significance of {_plain(d.significance)} σ", _DRIFT, rows)
-
-
-def _card(title: str, note: str, columns: tuple[Column, ...], rows: Iterable[tuple[Any, ...]]) -> Safe:
-    return Safe('<section class="card"><h2>{} <span class="muted">{}</span></h2>{}</section>').format(
-        title, note, table_html(f"limits: {title}", columns, (("", r) for r in rows))
-    )
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}".replace("-", "−")
-
-
-CSS = """
-.tables { display: grid; grid-template-columns: minmax(0, 1fr); gap: 12px; margin-top: 12px; }
-.head p { margin: 8px 0 0; max-width: 900px; }
-.wide-table { margin-top: 6px; } .wide-table table { min-width: 760px; }
-td { font-size: 13px; } .name { font-weight: 600; white-space: nowrap; } .nowrap { white-space: nowrap; }
-code { background: var(--ground); border-radius: 4px; padding: 1px 4px; }
-h2 .muted { font-weight: 400; font-size: 13px; }
+_PAGE_CSS = ":host { gap: 12px; }"
+_BOTH_CSS = """
+:host { display: grid; grid-template-columns: minmax(0, 1.25fr) minmax(0, 1fr); gap: 12px; align-items: start; }
+@media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
+"""
+_LEFT_CSS = ":host { min-width: 0; }"
+_RIGHT_CSS = """
+:host { min-width: 0; gap: 12px; }
+@media (min-width: 1101px) { :host { position: sticky; top: 56px; max-height: calc(100vh - 64px); overflow-y: auto; } }
+@media (max-width: 1100px) { :host { order: -1; } }
+"""
+_CARD_CSS = """
+:host { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
 """

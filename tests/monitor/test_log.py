@@ -7,16 +7,13 @@ import io
 
 import pytest
 import sqlalchemy as sa
-from markupsafe import escape
-from small_camera import Night, small
+from small_camera import Night
 
 from calib.archive import schema
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
-from calib.checks import CHECKS
 from monitor.collect import Collector
 from monitor.collect_log import BOOKS, find, find_all, hardware_periods, statuses
-from monitor.pages.limits import overrides
 from monitor.pages.log import as_csv
 from monitor.session import Session
 
@@ -123,13 +120,3 @@ def test_an_undone_decision_is_struck_out_and_empty_books_say_so(written: Night,
 
 def test_a_page_beyond_the_last_shows_the_last(four_nights: Night) -> None:
     assert "1–20 of 20" in markup(four_nights, "?page=log&product=files&start=500")
-
-
-def test_every_limit_of_today_is_on_the_page(four_nights: Night) -> None:
-    shown = markup(four_nights, "?page=limits")
-    for check in CHECKS:
-        assert escape(check.meaning) in shown
-    halves = next(c for c in CHECKS if c.name == "halves")
-    assert overrides(small(), halves) == [("R1", 10.0)]
-    assert "R1: ≤ 10" in shown
-    assert "Drift" in shown
