@@ -109,6 +109,9 @@ class Judged:
     period: tuple[str, ...] = ()
     standard: tuple[tuple[str, ...], ...] = ()
     _known: dict[tuple[str, bytes], NDArray[np.bool_]] = field(default_factory=dict, repr=False, compare=False)
+    _worst: dict[tuple[str, tuple[int, ...]], NDArray[np.int64]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.night)
@@ -174,6 +177,27 @@ class Judged:
                 self._known.pop(next(iter(self._known)), None)
             self._known[key] = known
         return known
+
+    def worst(self, check: str, groups: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return of each night and each of some groups the row that is nearest to failing a check, or fails by most."""
+        key = check, groups
+        if key not in self._worst:
+            value = self.values[check]
+            rows = np.flatnonzero(np.isin(self.group, groups) & np.isfinite(value))
+            # Rows come night by night, so that they are nearly in order already.
+            series = self.night[rows].astype(np.int64) * max(len(self.groups), 1) + self.group[rows]
+            order = np.argsort(series, kind="stable")
+            rows, series = rows[order], series[order]
+            starts = np.flatnonzero(np.diff(series, prepend=-1))
+            bad = value[rows] if check_table(self.subject)[check].bound == "max" else -value[rows]
+            if len(rows):
+                top = np.repeat(np.maximum.reduceat(bad, starts), np.diff(starts, append=len(rows)))
+                place = np.where(bad == top, np.arange(len(rows)), len(rows))
+                rows = rows[np.minimum.reduceat(place, starts)]
+            while len(self._worst) >= MOST_KNOWN:
+                self._worst.pop(next(iter(self._worst)), None)
+            self._worst[key] = rows
+        return self._worst[key]
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:

@@ -174,8 +174,8 @@ def strip(past: Past, key: Key, old: Profile, new: Profile) -> Strip | None:
     served = [k for k, group in enumerate(judged.groups) if _serves(new, key, *group)]
     limits = judged.limits(new)[check.name], judged.limits(old)[check.name]
     value = judged.values[check.name]
-    rows = np.flatnonzero(np.isin(judged.group, served) & np.isfinite(value))
-    rows = _worst(judged, rows, value, upper)
+    rows = judged.worst(check.name, tuple(served))
+    rows = rows[:: max(-(-len(rows) // MOST_POINTS), 1)]
     failed, failed_before = (judged.fails(check.name, limit)[rows] for limit in limits)
     groups = [judged.groups[g] for g in judged.group[rows]]
     return Strip(
@@ -208,16 +208,6 @@ def _of(judged: Judged, served: list[int], in_order: tuple[str, ...]) -> str:
     bands = [b for b in in_order if b in there]
     reads = dict.fromkeys(judged.groups[k][1] for k in served)
     return " ".join(bands) + ("" if judged.subject == "flat" else f" · {' '.join(reads)}")
-
-
-def _worst(judged: Judged, rows: NDArray[np.int64], value: NDArray[np.float64], upper: bool) -> NDArray[np.int64]:
-    """Return of each night, band and read the row that is nearest to failing, or has failed by most."""
-    series = judged.group[rows].astype(np.int64) * max(len(judged.nights), 1) + judged.night[rows]
-    order = np.lexsort(((-value if upper else value)[rows], series))
-    _, first = np.unique(series[order], return_index=True)
-    worst = rows[order[first]]
-    every = -(-len(worst) // MOST_POINTS)
-    return worst if every <= 1 else np.sort(worst)[::every]
 
 
 def all_keys(profile: Profile, subject: str) -> dict[str, dict[str, Key]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.bench import kernels, page, share, speed, trends
+from tests.bench import kernels, limits, page, share, speed, trends
 
 speed.main()
 kernels.main()
 trends.main()
+limits.main()
 share.main()
 page.main()
