@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.kernels.compiled import F4, LEAST_PIXELS, PITCH, TILE, kernel, on_all_cores
+from calib.kernels.compiled import F4, LEAST_PIXELS, PITCH, TILE, finite_kernel, kernel, on_all_cores
 from calib.kernels.networks import sort_rows, sorting_network
 from calib.kernels.straight import MOST_ROWS, call_on_tile, sorting_code
 
@@ -32,26 +32,53 @@ def _sorted_median(v, a, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _sorted_mad(v, a, b, centre):  # type: ignore[no-untyped-def]
-    # The deviations from the centre grow from the middle outwards: walk there with two pointers.
     m = b - a
-    i = a
-    while i < b and v[i] < centre:
-        i += 1
-    left = i - 1
-    right = i
-    previous = np.float32(0)
-    current = np.float32(0)
-    for _ in range(m // 2 + 1):
-        previous = current
-        d_left = centre - v[left] if left >= a else np.float32(np.inf)
-        d_right = v[right] - centre if right < b else np.float32(np.inf)
-        if d_left < d_right:
-            current = d_left
-            left -= 1
+    p = a + m // 2
+    while p > a and v[p - 1] >= centre:
+        p -= 1
+    while p < b and v[p] < centre:
+        p += 1
+    # Distances grow to either side of p. Of the nearest half, ``left`` lie below the centre: found by bisection.
+    near = m // 2
+    left = max(0, near - (b - p))
+    most = min(near, p - a)
+    while left < most:
+        some = (left + most) // 2
+        if centre - v[p - 1 - some] < v[p + near - some - 1] - centre:
+            left = some + 1
         else:
-            current = d_right
-            right += 1
-    return current if m % 2 else np.float32(0.5) * (previous + current)
+            most = some
+    right = near - left
+    following = np.float32(np.inf)
+    if left < p - a:
+        following = centre - v[p - 1 - left]
+    if right < b - p:
+        following = min(following, v[p + right] - centre)
+    if m % 2:
+        return following
+    last = np.float32(0)
+    if left > 0:
+        last = centre - v[p - left]
+    if right > 0:
+        last = max(last, v[p + right - 1] - centre)
+    return np.float32(0.5) * (last + following)
+
+
+@finite_kernel
+def _sum_of_deviations(values, centre):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(values.size):
+        total += np.float64(values[i] - centre)
+    return total
+
+
+@finite_kernel
+def _sum_of_squares(values, centre, mu):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(values.size):
+        d = np.float64(values[i] - centre) - mu
+        total += d * d
+    return total
 
 
 @kernel
@@ -75,14 +102,8 @@ def _clipped_pixel(tile, i, column, m, kappa):  # type: ignore[no-untyped-def]
         a = a_next
         b = b_next
     kept = b - a
-    total = 0.0
-    for k in range(a, b):
-        total += column[k] - centre
-    mu = total / kept
-    ss = 0.0
-    for k in range(a, b):
-        d = column[k] - centre - mu
-        ss += d * d
+    mu = _sum_of_deviations(column[a:b], centre) / kept
+    ss = _sum_of_squares(column[a:b], centre, mu)
     return centre + mu, np.sqrt(ss / (kept - 1)) if kept > 1 else np.nan, kept
 
 
@@ -129,11 +150,11 @@ def _deviations(tile, centre, mu, ss):  # type: ignore[no-untyped-def]
     mu[:] = 0
     ss[:] = 0
     for k in range(n):
-        _add_deviation(tile[k], centre, mu)
+        _add_deviation(tile[k, : centre.size], centre, mu)
     for i in range(mu.size):
         mu[i] /= n
     for k in range(n):
-        _add_square(tile[k], centre, mu, ss)
+        _add_square(tile[k, : centre.size], centre, mu, ss)
 
 
 @kernel
@@ -142,7 +163,6 @@ def _clipped_mean(  # type: ignore[no-untyped-def]
 ):
     n = frames.shape[0]
     tile = np.zeros((n, PITCH), np.float32)
-    rows = tile[:, :TILE]
     column = np.empty(n, np.float32)
     centre = np.empty(TILE, np.float32)
     mu = np.empty(TILE)
@@ -155,18 +175,21 @@ def _clipped_mean(  # type: ignore[no-untyped-def]
         c = count[start : start + width]
         c[:] = 0
         for k in range(n):
-            _fill(rows[k], frames[k, start : start + width], c)
+            _fill(tile[k, :TILE], frames[k, start : start + width], c)
         if code != 0:
             call_on_tile(code, tile, tile)
         else:
-            sort_rows(rows, pairs, TILE)
+            sort_rows(tile, pairs, TILE)
         # Of nearly all pixels nothing is to be clipped: these are told apart, and summed, a row at a time.
         if n % 2:
-            centre[:] = rows[n // 2]
+            centre[:] = tile[n // 2, :TILE]
         else:
-            _middle_row(rows[n // 2 - 1], rows[n // 2], centre)
-        _lies_within(rows[0], rows[quarter], centre, rows[quarter + n // 2], rows[n - 1], factor, within)
-        _deviations(rows, centre, mu, ss)
+            _middle_row(tile[n // 2 - 1, :TILE], tile[n // 2, :TILE], centre)
+        _lies_within(
+            tile[0, :TILE], tile[quarter, :TILE], centre, tile[quarter + n // 2, :TILE], tile[n - 1, :TILE], factor,
+            within,
+        )  # fmt: skip
+        _deviations(tile, centre, mu, ss)
         for i in range(width):
             m = c[i]
             j = start + i
@@ -179,7 +202,7 @@ def _clipped_mean(  # type: ignore[no-untyped-def]
                 scatter[j] = np.sqrt(ss[i] / (n - 1))
                 clipped[j] = 0
             else:
-                mean[j], scatter[j], kept = _clipped_pixel(rows, i, column, m, kappa)
+                mean[j], scatter[j], kept = _clipped_pixel(tile, i, column, m, kappa)
                 count[j] = kept
                 clipped[j] = m - kept
 

@@ -14,8 +14,9 @@ from scipy import optimize, stats
 from scipy.stats import mstats
 
 from calib import kernels
-from calib.kernels import sorting_network, twins
+from calib.kernels import clipped, slope, sorting_network, trimmed, twins
 from calib.kernels.compiled import TILE
+from calib.kernels.straight import MOST_ROWS
 
 GAIN = 7.5
 READ_NOISE = 5.5
@@ -223,6 +224,46 @@ def test_the_order_of_frames_does_not_matter_and_the_unit_scales(n_frames, seed,
             np.testing.assert_array_equal(a, b, err_msg=name)
             unit = 1 if a.dtype.kind == "i" else factor
             np.testing.assert_array_equal(a * np.asarray(unit, a.dtype), c, err_msg=name)
+
+
+# Straight-line code ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def straight(monkeypatch):
+    """Straight-line code for any number of pixels, as large arrays have it."""
+    for module in (trimmed, clipped, slope):
+        monkeypatch.setattr(module, "LEAST_PIXELS", 1)
+
+
+@pytest.mark.parametrize(("n_frames", "missing"), [(2, 0.0), (3, 0.2), (7, 0.3), (46, 0.0), (46, 0.02), (45, 0.6)])
+def test_straight_line_code_trims_to_the_last_bit_like_the_list_of_exchanges(n_frames, missing, straight, monkeypatch):
+    frames = noisy_frames(n_frames, 2 * TILE + 3, seed=n_frames, outliers=0.05, missing=missing)
+    frames[:, 5] = np.nan
+    levels = np.linspace(-40, 60, n_frames)
+    found = kernels.trimmed_halves(frames, levels, 0.2)
+    monkeypatch.setattr(trimmed, "LEAST_PIXELS", 1 << 30)
+    listed = kernels.trimmed_halves(frames, levels, 0.2)
+    for one, other in zip((*found.whole, *found[1:]), (*listed.whole, *listed[1:]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("n_frames", [2, 9, 40])
+def test_straight_line_code_clips_like_the_twin(n_frames, straight):
+    same_clipped(noisy_frames(n_frames, TILE + 1, outliers=0.05, missing=0.05), 5.0)
+
+
+@pytest.mark.parametrize("n_frames", [4, 10, 56])
+def test_straight_line_code_fits_like_the_twin(n_frames, straight):
+    levels, frames, *_ = twilight(n_frames, 60, seed=n_frames, outliers=0.03, missing=0.001)
+    same_fit(levels, frames)
+
+
+def test_more_frames_than_straight_line_code_is_made_for_are_trimmed_all_the_same(straight):
+    same_trimmed(noisy_frames(MOST_ROWS + 1, 40, missing=0.01), np.zeros(MOST_ROWS + 1), 0.2)
+    whole = kernels.trimmed_halves(noisy_frames(MOST_ROWS + 1, 40), np.zeros(MOST_ROWS + 1), 0.2).whole
+    twin = twins.trimmed_mean(noisy_frames(MOST_ROWS + 1, 40), np.zeros(MOST_ROWS + 1), 0.2)
+    np.testing.assert_allclose(whole.mean, twin.mean, atol=2e-4)
 
 
 # Clipped mean ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from calib import kernels
 from calib.kernels import NoiseTerms, merging_network, twins
+from calib.kernels.taking import SPARE, take_within
 
 SIZES = [1, 2, 3, 7, 8, 9, 47, 48, 49, 50, 333, 4096]
 
@@ -42,6 +43,56 @@ def test_medians_are_exact_for_any_distribution(n_pixels, seed, power, scale):
     frames = (rng.standard_normal((6, n_pixels)) ** power * scale).astype(np.float32)
     good = np.ones(n_pixels, np.bool_)
     np.testing.assert_array_equal(kernels.frame_medians(frames, good), twins.frame_medians(frames, good))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.one_of(st.floats(width=32), st.sampled_from([0.0, 1.0, 2.0])), max_size=200),
+    double=st.booleans(),
+    copies=st.integers(1, 9),
+)
+def test_the_middle_and_the_average_of_a_cell_are_their_twins(values, double, copies):
+    kind = np.float64 if double else np.float32
+    image = np.array(values * copies, kind).reshape(1, -1)
+    image = np.where(np.abs(image) > 1e30, kind(np.nan), image)
+    good = np.arange(image.size).reshape(image.shape) % 7 != 3
+    edges = (0, 1), (0, image.size // 3, image.size)
+    np.testing.assert_array_equal(
+        kernels.cell_middles(image, good, *edges), twins.cell_middles(image, good, *edges).reshape(1, 2)
+    )
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_averages_of_cells_are_their_twins(kind):
+    rng = np.random.default_rng(6)
+    image = rng.normal(5, 2, (50, 61)).astype(kind)
+    image[rng.random(image.shape) < 0.03] += 500
+    image[rng.random(image.shape) < 0.05] = np.nan
+    good = rng.random(image.shape) < 0.9
+    good[:17, :20] = False
+    edges = (0, 17, 34, 50), (0, 20, 40, 61)
+    found = kernels.cell_averages(image, good, *edges, 4.0)
+    np.testing.assert_allclose(found, twins.cell_averages(image, good, *edges, 4.0), rtol=1e-6)
+    assert np.isnan(found[0, 0])
+    assert np.isfinite(found.ravel()[1:]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(0, 100), seed=st.integers(0, 1000), double=st.booleans(), masked=st.booleans())
+def test_what_lies_within_a_range_is_taken_in_order_and_counted(n, seed, double, masked):
+    rng = np.random.default_rng(seed)
+    source = rng.integers(-4, 5, n).astype(np.float64 if double else np.float32)
+    source[rng.random(n) < 0.2] = rng.choice([np.nan, np.inf, -np.inf])
+    good = rng.random(n) < 0.7 if masked else None
+    counted = np.isfinite(source) & (True if good is None else good)
+    inside = counted & (source >= -1) & (source <= 2)
+    taken = np.zeros(n + 3 + SPARE, source.dtype)
+    counts = take_within(source, good, -1.0, 2.0, taken, 3)
+    assert counts == ((counted & (source < -1)).sum(), inside.sum(), counted.sum())
+    np.testing.assert_array_equal(taken[3 : 3 + counts[1]], source[inside])
+    if good is None:
+        assert take_within(source, None, -1.0, 2.0, source, 0)[1] == counts[1]
+        np.testing.assert_array_equal(source[: counts[1]], taken[3 : 3 + counts[1]])
 
 
 @pytest.mark.parametrize("m", range(9))
@@ -108,6 +159,13 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
     np.testing.assert_allclose(found.error, twin.error, rtol=1e-5)
     np.testing.assert_array_equal(found.mask, twin.mask)
     np.testing.assert_allclose(found.shift, twin.shift, atol=4e-3)
+    # A hint, right or wrong, changes nothing, and without rows for errors there are none.
+    for hint in (np.array([found.shift[0], 5.0]), np.array([1e4, 1.0])):
+        value, error, mask = room()
+        again = kernels.finish_frames(plus, minus, **common, **rest, hint=hint, out=(value, error[:0], mask))
+        np.testing.assert_array_equal(again.value, found.value)
+        np.testing.assert_array_equal(again.mask, found.mask)
+        np.testing.assert_array_equal(again.shift, found.shift)
 
 
 @settings(max_examples=30, deadline=None)
