@@ -9,6 +9,7 @@ from bokeh.protocol.exceptions import ProtocolError
 from bokeh.util.token import get_session_id
 from panel.io.server import DocHandler, WSHandler
 from tornado.httputil import HTTPHeaders
+from tornado.ioloop import PeriodicCallback
 from tornado.web import HTTPError, OutputTransform, RequestHandler
 
 from monitor.access.gate import Gate
@@ -24,6 +25,8 @@ PAGE_POLICY = (
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 
+
+LOOK_MS = 1000
 
 LOGIN_PATHS = ("/login", "/logout")
 
@@ -130,6 +133,8 @@ class Front(DocHandler):  # type: ignore[misc]  # Panel's classes have no types
 class Socket(WSHandler):  # type: ignore[misc]  # Panel's classes have no types
     """The page's websocket: for whoever opened the page, and as long as that one is signed in."""
 
+    _watch: PeriodicCallback | None = None
+
     async def prepare(self) -> None:
         """Refuse strangers, and sessions of somebody else, before the connection is made."""
         check_host(self)
@@ -153,19 +158,28 @@ class Socket(WSHandler):  # type: ignore[misc]  # Panel's classes have no types
         return context is None or getattr(context.request, "ticket", None) == self.current_user
 
     def _admitted(self) -> bool:
+        """Whether the visitor is signed in still; if not, end the connection."""
         gate: Gate = self.application.auth_provider
-        return gate.admits(self.current_user if gate.closed else None)
+        if gate.admits(self.current_user if gate.closed else None):
+            return True
+        self.close(4401, "signed out")
+        return False
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        """Look every second whether this is still somebody who is signed in, as long as the connection lasts."""
+        if self.application.auth_provider.closed:
+            # What Panel sends goes past any method of ours, so the connection itself is ended.
+            self._watch = PeriodicCallback(self._admitted, LOOK_MS)
+            self._watch.start()
+        return super().open(*args, **kwargs)
+
+    def on_close(self) -> None:
+        """Look no more."""
+        if self._watch is not None:
+            self._watch.stop()
+        super().on_close()
 
     async def on_message(self, fragment: str | bytes) -> None:
         """Take a message from somebody who is signed in still."""
         if self._admitted():
             await super().on_message(fragment)
-        else:
-            self.close(4401, "signed out")
-
-    async def send_message(self, message: Any) -> None:
-        """Tell somebody who is signed in still."""
-        if self._admitted():
-            await super().send_message(message)
-        else:
-            self.close(4401, "signed out")

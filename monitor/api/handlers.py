@@ -59,6 +59,8 @@ def _pattern(path: str) -> str:
 class Api(Guarded):
     """An address of the API: read-only, its errors are a sentence in JSON."""
 
+    _wait_s = 1
+
     async def prepare(self) -> None:
         """Let in who is signed in, or says name and password with the request as programs do."""
         if self.request.method not in ("GET", "HEAD"):
@@ -72,7 +74,6 @@ class Api(Guarded):
         if "text/html" in self.request.headers.get("Accept", "") and self.request.method == "GET":
             self.redirect(f"/login?next={quote(self.request.uri or '/', safe='')}")
             return
-        self.set_header("WWW-Authenticate", 'Basic realm="Vesper", charset="UTF-8"')
         raise HTTPError(401, "sign in on the page, or send name and password of an account (HTTP Basic)")
 
     async def _by_password(self) -> None:
@@ -83,7 +84,7 @@ class Api(Guarded):
         name, password = self._credentials()
         address = self.request.remote_ip or ""
         if wait := self.gate.attempts.begin(name, address):
-            self.set_header("Retry-After", str(int(wait) + 1))
+            self._wait_s = int(wait) + 1
             raise HTTPError(429, patience_words(wait))
         assert self.gate.accounts is not None
         assert self.gate.tickets is not None
@@ -110,6 +111,11 @@ class Api(Guarded):
         """Say what is wrong."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         words = error.log_message if isinstance(error, HTTPError) else None
+        # Set here, for an error drops what was set before.
+        if status_code == 401:
+            self.set_header("WWW-Authenticate", 'Basic realm="Vesper", charset="UTF-8"')
+        if status_code == 429:
+            self.set_header("Retry-After", str(self._wait_s))
         if status_code == 405:
             self.set_header("Allow", "GET, HEAD")
             words = "the API is read-only: GET or HEAD"
@@ -171,7 +177,11 @@ class Described(Api):
         if self._page:
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.set_header("Content-Security-Policy", policy(API_CSS))
-            self.finish(api_page(self.gate.closed, self.get_cookie("vesper-theme")))
+            self.finish(
+                api_page(
+                    f"{self.request.protocol}://{self.request.host}", self.gate.closed, self.get_cookie("vesper-theme")
+                )
+            )
         else:
             self.set_header("Content-Type", "application/json; charset=utf-8")
             self.finish(json_bytes(openapi(self.gate.closed)))

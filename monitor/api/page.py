@@ -31,8 +31,8 @@ summary code { font-weight: 600; overflow-wrap: anywhere; } summary code i { col
 summary span { display: block; color: var(--muted); font-size: 14px; }
 .inside { padding: 2px 14px 14px; border-top: 1px solid var(--line); }
 code, pre { font: 13.5px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
-pre { background: var(--ground); border: 1px solid var(--line); border-radius: 8px; padding: 9px 12px; overflow-x: auto;
-  margin: 10px 0 0; }
+pre { background: var(--ground); border: 1px solid var(--line); border-radius: 8px; padding: 9px 12px;
+  white-space: pre-wrap; overflow-wrap: anywhere; margin: 10px 0 0; }
 h3 { font-size: 13px; font-weight: 600; color: var(--muted); margin-top: 14px; }
 dl { display: grid; grid-template-columns: minmax(90px, max-content) 1fr; gap: 6px 16px; margin: 6px 0 0; }
 dt code { font-weight: 600; } dd { margin: 0; } dd small { color: var(--muted); font-size: 13px; }
@@ -49,15 +49,15 @@ _ROUTE = Safe(
 _GROUPS = {"table": "Tables", "object": "Tables", "fits": "Images", "png": "Images"}
 
 
-def api_page(closed: bool, chosen: str | None) -> str:
-    """Return the page; ``closed`` if people have to sign in, ``chosen`` the theme."""
+def api_page(base: str, closed: bool, chosen: str | None) -> str:
+    """Return the page; ``base`` is the server's address, ``closed`` if people have to sign in, ``chosen`` the theme."""
     parts = []
     before = ""
     for route in ROUTES:
         if (group := _GROUPS[route.answers]) != before:
             parts.append(Safe("<h2>{}</h2>").format(group))
             before = group
-        parts.append(_route_html(route, closed))
+        parts.append(_route_html(route, base, closed))
     signing = (
         "A program signs in with name and password of an account (HTTP Basic); a browser as on the page."
         if closed
@@ -77,7 +77,7 @@ def _with_code(text: str) -> Safe:
     return Safe("").join(forms[k % 2].format(p) for k, p in enumerate(pieces))
 
 
-def _route_html(route: Route, closed: bool) -> Safe:
+def _route_html(route: Route, base: str, closed: bool) -> Safe:
     path = Safe("{}").format(route.path).replace("{", Safe("<i>{")).replace("}", Safe("}</i>"))
     rows = Safe("").join(_parameter_html(p) for p in route.parameters)
     columns = Safe("")
@@ -91,7 +91,7 @@ def _route_html(route: Route, closed: bool) -> Safe:
         parameters=Safe("<h3>Parameters</h3><dl>{}</dl>").format(rows) if route.parameters else "",
         columns=columns,
         sign="-u NAME " if closed else "",
-        example=_example(route),
+        example=base + _example(route),
     )
 
 
@@ -112,4 +112,4 @@ def _example(route: Route) -> str:
         if p.in_path:
             path = path.replace(f"{{{p.name}}}", quote(p.example))
     query = {"table": "?limit=5", "png": "?percent=99"}.get(route.answers, "")
-    return f"http://127.0.0.1:5006{path}{query}"
+    return f"{path}{query}"

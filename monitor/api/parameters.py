@@ -81,21 +81,21 @@ class Parameter:
                 raise ValueError
             value = int(text) if self.kind == "integer" else float(text)
         except ValueError:
-            raise ParameterError(f"{self.name} is {what}, not {text!r}") from None
+            raise ParameterError(f"{self.name} is {what}{self._bounds()}, not {text[:30]!r}") from None
         if (
             not abs(value) < 1e30
             or (self.least is not None and value < self.least)
             or (self.most is not None and value > self.most)
         ):
-            raise ParameterError(f"{self.name} is {what}{self._bounds()}, not {text}")
+            raise ParameterError(f"{self.name} is {what}{self._bounds()}, not {text[:30]}")
         return value
 
     def _bounds(self) -> str:
         if self.least is not None and self.most is not None:
-            return f" from {self.least:g} to {self.most:g}"
+            return f" from {self.least:.12g} to {self.most:.12g}"
         if self.least is not None:
-            return f" from {self.least:g} on"
-        return f" up to {self.most:g}" if self.most is not None else ""
+            return f" from {self.least:.12g} on"
+        return f" up to {self.most:.12g}" if self.most is not None else ""
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of its values."""
