@@ -35,6 +35,8 @@ Row = dict[str, Any]
 MOST_EVENTS = 400
 # Images in memory: the nights of a window, and some that are asked for out of order.
 MOST_IMAGES = 24
+# Keys that one query names.
+MOST_KEYS = 500
 
 
 def _parts(found: Diagnosis) -> list[Row]:
@@ -160,6 +162,7 @@ class _Comparison:
         self.new: dict[str, Row] = {}
         self._settings = profile.fingerprint("detector", "pixels", "drift.quiet", *sections)
         self._images: OrderedDict[str, Any] = OrderedDict()
+        self._known: dict[str, Row] | None = None
 
     def load(self, night: str) -> Any:
         """Read the images of a night."""
@@ -179,11 +182,28 @@ class _Comparison:
         self._images.move_to_end(key)
         return self._images[key]
 
+    def _key(self, night: str, standard: tuple[str, ...]) -> str:
+        keys = (self.rows[night]["key"], *(self.rows[n]["key"] for n in standard))
+        return combine_key("compare", self._settings, *keys)
+
+    def _recall(self) -> dict[str, Row]:
+        """Read at once what every night was last compared with: hardly any of it changes from run to run."""
+        there = {n: tuple(r.get("standard") or ()) for n, r in self.rows.items()}
+        keys = [self._key(n, s) for n, s in there.items() if s and all(m in self.rows for m in s)]
+        c, found = schema.comparisons, {}
+        for first in range(0, len(keys), MOST_KEYS):
+            query = sa.select(c.c.key, c.c.outcome).where(c.c.key.in_(keys[first : first + MOST_KEYS]))
+            found.update({r["key"]: r["outcome"] for r in self.archive.rows(query)})
+        return found
+
     def outcome(self, night: str, standard: tuple[str, ...]) -> Row:
         """Return what a comparison finds, from memory where it was made before."""
-        keys = (self.rows[night]["key"], *(self.rows[n]["key"] for n in standard))
-        key = combine_key("compare", self._settings, *keys)
+        key = self._key(night, standard)
         if key not in self.new:
+            if self._known is None:
+                self._known = self._recall()
+            if key in self._known:
+                return self._known[key]
             c = schema.comparisons
             known = self.archive.value(sa.select(c.c.outcome).where(c.c.key == key))
             if known is not None:

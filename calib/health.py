@@ -66,12 +66,21 @@ def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> Healt
         tuple(pixel_nights(archive, profile)),
     )
     m = schema.metrics
-    with archive.begin() as connection:
-        connection.execute(sa.delete(schema.states))
-        upsert(connection, schema.states, _states(archive, profile, health))
-        connection.execute(sa.delete(m).where(m.c.product == SKY))
-        upsert(connection, m, _sky_metrics(health.series, profile))
+    replace_rows(archive, schema.states, _states(archive, profile, health))
+    replace_rows(archive, m, _sky_metrics(health.series, profile), m.c.product == SKY)
     return health
+
+
+def replace_rows(archive: Archive, table: sa.Table, rows: list[Row], *where: sa.ColumnElement[bool]) -> None:
+    """Let a table, or that part of it, hold these rows; those that are there already are left alone."""
+    names = [c.name for c in table.primary_key]
+    there = {tuple(r[n] for n in names): r for r in archive.rows(sa.select(table).where(*where))}
+    wanted = {tuple(r[n] for n in names): r for r in rows}
+    with archive.begin() as connection:
+        for place in there.keys() - wanted.keys():
+            here = (c == value for c, value in zip(table.primary_key, place, strict=True))
+            connection.execute(sa.delete(table).where(*here))
+        upsert(connection, table, [r for place, r in wanted.items() if there.get(place) != r])
 
 
 def _states(archive: Archive, profile: Profile, health: Health) -> list[Row]:

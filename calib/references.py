@@ -156,10 +156,11 @@ def _forget(archive: Archive, band: str, products: tuple[str, ...], nights: set[
 
 def _dark_period(archive: Archive, profile: Profile, band: str, read: str, period: str, survey: Survey) -> bool:
     d = schema.darks
+    columns = (d.c.night, d.c.key, d.c.level_error_dn, d.c.level_dn, d.c.noise_dn, d.c.n_frames)
     nights = {s.night for s in survey.nights}
     rows = {
         r["night"]: r
-        for r in archive.rows(sa.select(d).where(d.c.band == band, d.c.read == read))
+        for r in archive.rows(sa.select(*columns).where(d.c.band == band, d.c.read == read))
         if r["night"] in nights
     }
     members = reference_members(survey, profile.canonical)
@@ -289,9 +290,8 @@ def _dark_reference(
 def _flat_period(archive: Archive, profile: Profile, band: str, period: str, survey: Survey) -> bool:
     f = schema.flats
     nights = {s.night for s in survey.nights}
-    rows = {
-        r["night"]: r for r in archive.rows(sa.select(f).where(f.c.band == band)) if r["night"] in nights and r["key"]
-    }
+    query = sa.select(f.c.night, f.c.key, f.c.gain).where(f.c.band == band)
+    rows = {r["night"]: r for r in archive.rows(query) if r["night"] in nights and r["key"]}
     members = reference_members(survey, profile.canonical)
     known = {n: k for n, k in _known_keys(archive, band, "responsivity").items() if n in nights}
     if not members:

@@ -103,6 +103,7 @@ class Standards:
         self._dark_keys: dict[tuple[str, str, str], tuple[str, str]] = {}
         self._flats: dict[str, dict[str, Survey]] = {}
         self._canonicals: dict[str, dict[str, tuple[str, str]]] = {}
+        self._profile_hash = profile.hash
         self._supplied = self._find_supplied()
 
     @property
@@ -133,7 +134,8 @@ class Standards:
 
     def _settle_dark(self, band: str, read: str) -> set[str]:
         d = schema.darks
-        rows = {r["night"]: r for r in self.archive.rows(sa.select(d).where(d.c.band == band, d.c.read == read))}
+        query = sa.select(*_settling(d)).where(d.c.band == band, d.c.read == read)
+        rows = {r["night"]: r for r in self.archive.rows(query)}
         images = DarkComparison(self.archive, self.profile, band, read, rows)
         surveys = settled_darks(rows, band, read, self.profile, self.rulings)
         before = self._darks.get((band, read))
@@ -201,7 +203,7 @@ class Standards:
 
     def _settle_flat(self, band: str) -> set[str]:
         f = schema.flats
-        rows = {r["night"]: r for r in self.archive.rows(sa.select(f).where(f.c.band == band))}
+        rows = {r["night"]: r for r in self.archive.rows(sa.select(*_settling(f)).where(f.c.band == band))}
         compare = FlatComparison(self.archive, self.profile, band, rows)
         surveys = settled_flats(rows, band, self.profile, self.rulings, compare)
         self._flats[band] = surveys
@@ -292,12 +294,13 @@ class Standards:
         """Write a verdict into row and product where it differs from what they say."""
         content = dict(update.items()) | {"checks": _as_text(verdict.checks)}
         verdict_key = combine_key("compare", json.dumps(content, sort_keys=True, default=str))
-        key = [table.c[c.name] == row[c.name] for c in table.primary_key]
         if verdict_key == row["verdict_key"]:
             # The same outcome; yet it is a verdict under this version of the profile now.
-            if row["profile_hash"] != self.profile.hash:
-                connection.execute(sa.update(table).where(*key).values(profile_hash=self.profile.hash))
+            if row["profile_hash"] != self._profile_hash:
+                same = sa.update(table).where(*(c == row[c.name] for c in table.primary_key))
+                connection.execute(same.values(profile_hash=self._profile_hash))
             return False
+        key = [c == row[c.name] for c in table.primary_key]
         if path is not None:
             refresh_file(
                 connection,
@@ -306,6 +309,11 @@ class Standards:
         update = {**update, "profile_hash": self.profile.hash, "verdict_key": verdict_key}
         connection.execute(sa.update(table).where(*key).values(**update))
         return True
+
+
+def _settling(table: sa.Table) -> list[sa.Column[Any]]:
+    """Return the columns that settling reads: all but those which are long and come out of comparisons again."""
+    return [c for c in table.c if c.name not in ("diagnosis", "pixels")]
 
 
 def _named(verdict: Verdict, cause: str) -> Verdict:

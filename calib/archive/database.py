@@ -135,7 +135,9 @@ class Archive:
     def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         """Return all rows of a query as dictionaries."""
         with self.engine.connect() as connection:
-            return [dict(r) for r in connection.execute(statement).mappings()]
+            found = connection.execute(statement)
+            names = tuple(found.keys())
+            return [dict(zip(names, row, strict=True)) for row in found.all()]
 
     def value(self, statement: sa.Select[Any]) -> Any:
         """Return the first value of the first row, or None."""

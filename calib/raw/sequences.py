@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_IFLNK, S_ISLNK, S_ISREG
 
 from calib.errors import RawFileError
 from calib.profile import CubeLayout, Profile
@@ -16,7 +17,7 @@ from calib.raw.header import OBS_TYPES, Identity
 __all__ = ["Sequence", "find_raw", "group_sequences"]
 
 _SUFFIXES = tuple(stem + packed for stem in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".fz"))
-_UNFINISHED = {".part", ".partial", ".tmp", ".crdownload"}
+_UNFINISHED = {"part", "partial", "tmp", "crdownload"}
 
 _log = logging.getLogger(__name__)
 
@@ -70,17 +71,18 @@ def find_raw(paths: Iterable[Path | str]) -> list[Path]:
     visited: set[tuple[int, int]] = set()
     for path in sorted(Path(p) for p in paths):
         if path.is_dir():
-            files: Iterable[Path] = _files_below(path, visited)
+            for real, file in _files_below(path, visited):
+                listed.setdefault(real, file)
         elif path.exists() or path.is_symlink():
-            files = (path,)
+            listed.setdefault(os.path.realpath(path), path)
         else:
             raise RawFileError(path, "no such file or folder")
-        for file in files:
-            listed.setdefault(os.path.realpath(file), file)
     return sorted(listed.values())
 
 
-def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[str, Path]]:
+    """Yield the raw files of a folder, each with the path at which it really lies."""
+
     def complain(error: OSError) -> None:
         if error.filename is not None and Path(error.filename) == top:
             raise RawFileError(top, f"cannot be listed: {error.strerror}") from error
@@ -94,11 +96,24 @@ def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
             continue
         visited.add((stat.st_dev, stat.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            file = Path(folder, name)
+        real_folder = os.path.realpath(folder)
+        for name in filter(_is_raw_name, sorted(names)):
+            file = os.path.join(folder, name)
+            kind = _kind(file)
+            # Among a hundred thousand files no more than links are followed one by one.
+            if S_ISREG(kind):
+                yield os.path.join(real_folder, name), Path(file)
             # A dangling link is listed, and refused by name later; pipes and sockets are nobody's data.
-            if _is_raw_name(name) and (file.is_file() or not file.exists()):
-                yield file
+            elif S_ISLNK(kind) and (os.path.isfile(file) or not os.path.exists(file)):
+                yield os.path.realpath(file), Path(file)
+
+
+def _kind(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        # Gone meanwhile, like what a dangling link points to.
+        return S_IFLNK
 
 
 def _is_raw_name(name: str) -> bool:
@@ -106,7 +121,7 @@ def _is_raw_name(name: str) -> bool:
     return (
         lower.endswith(_SUFFIXES)
         and not lower.startswith((".", "~"))
-        and not _UNFINISHED.intersection(Path(lower).suffixes)
+        and not _UNFINISHED.intersection(lower.split(".")[1:])
     )
 
 
