@@ -21,7 +21,16 @@ from calib.kernels.medians import (
 )
 from calib.kernels.taking import SPARE
 
-__all__ = ["FinishedFrames", "NoiseTerms", "finish_frames", "form_part", "form_read", "read_levels"]
+__all__ = [
+    "FinishedFrames",
+    "NoiseTerms",
+    "finish_frames",
+    "form_one",
+    "form_pair",
+    "form_part",
+    "form_read",
+    "read_levels",
+]
 
 # Several passes over a frame are made over so many pixels at a time, which stay in the cache whatever its size.
 CHUNK = 1 << 11
@@ -59,7 +68,9 @@ class FinishedFrames(NamedTuple):
 
 
 @kernel
-def _form_pair(plus, minus, saturation, scale, offset, level, none, out):  # type: ignore[no-untyped-def]
+def form_pair(plus, minus, calibration, level, none, out):  # type: ignore[no-untyped-def]
+    """Form a stretch of a frame from its two reads; see `form_part`."""
+    saturation, scale, offset = calibration
     for i in range(out.size):
         p = np.float32(plus[i])
         v = (p - np.float32(minus[i])) * scale[i] + offset[i] - level
@@ -67,7 +78,9 @@ def _form_pair(plus, minus, saturation, scale, offset, level, none, out):  # typ
 
 
 @kernel
-def _form_one(plus, saturation, scale, offset, level, none, out):  # type: ignore[no-untyped-def]
+def form_one(plus, calibration, level, none, out):  # type: ignore[no-untyped-def]
+    """Form a stretch of a frame from its only read; see `form_part`."""
+    saturation, scale, offset = calibration
     for i in range(out.size):
         p = np.float32(plus[i])
         v = p * scale[i] + offset[i] - level
@@ -92,10 +105,11 @@ def form_part(plus, minus, k, first, last, calibration, level, none, out):  # ty
     """
     part = slice(first, last)
     saturation, scale, offset = calibration
+    here = saturation, scale[part], offset[part]
     if minus is None:
-        _form_one(plus[k, part], saturation, scale[part], offset[part], level, none, out)
+        form_one(plus[k, part], here, level, none, out)
     else:
-        _form_pair(plus[k, part], minus[k, part], saturation, scale[part], offset[part], level, none, out)
+        form_pair(plus[k, part], minus[k, part], here, level, none, out)
 
 
 @kernel

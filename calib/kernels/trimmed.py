@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.kernels.compiled import F4, F8, LEAST_PIXELS, PITCH, TILE, kernel
-from calib.kernels.frames import form_part
+from calib.kernels.frames import form_one, form_pair
 from calib.kernels.networks import merging_network, sort_rows, sorting_network
 from calib.kernels.straight import MOST_ROWS, call_on_tile, trimming_code
 
@@ -38,9 +38,15 @@ class TrimmedHalves(NamedTuple):
 @kernel
 def _load(plus, minus, calibration, levels, first, last, tile):  # type: ignore[no-untyped-def]
     """Form some pixels of all frames; what is missing is +inf, so that it sorts behind everything else."""
+    saturation, scale, offset = calibration
+    here = saturation, scale[first:last], offset[first:last]
     for k in range(tile.shape[0]):
-        row = tile[k, : last - first]
-        form_part(plus, minus, k, first, last, calibration, levels[k], np.float32(np.inf), row)
+        if minus is None:
+            form_one(plus[k, first:last], here, levels[k], np.float32(np.inf), tile[k, : last - first])
+        else:
+            form_pair(
+                plus[k, first:last], minus[k, first:last], here, levels[k], np.float32(np.inf), tile[k, : last - first]
+            )
 
 
 @kernel
