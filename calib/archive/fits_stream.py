@@ -21,7 +21,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from calib.kernels_frames import swap_and_sum
+from calib.kernels import swap_and_sum
 from calib.raw.sums import ones_complement_sum
 
 __all__ = ["Card", "Column", "ImageStream", "Table", "card_text", "header_bytes", "summed_header", "table_bytes"]

@@ -15,7 +15,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from calib.kernels_frames import native_16_bit
+from calib.kernels import native_16_bit
 from calib.profile import CubeLayout, Profile
 from calib.raw.files import ByteReader, Refusal, decompressed, quoted, refusing, stored_bytes
 from calib.raw.hdus import Hdu, card, walk

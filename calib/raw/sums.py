@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calib.kernels_frames import sum_big_endian
+from calib.kernels import sum_big_endian
 from calib.raw.files import Refusal
 from calib.raw.hdus import Hdu, card
 
