@@ -405,10 +405,8 @@ class ScanJob:
         canonical_key: str,
         rulings: Mapping[int, Any],
     ) -> str:
-        """Return the key of a calibrated scan."""
+        """Return the key of a calibrated scan, the limits of its sky offsets left aside (`verdict_key`)."""
         sections = ("detector", "reads", "sky", "layout")
-        limits = profile.limits_for("sky_offset", band, read)
-        numbers = [f"{n}={limit.value!r}" for n, limit in limits.items()]
         ruled = [f"{block}:{ruling}" for block, ruling in sorted(rulings.items())]
         return combine_key(
             "scan",
@@ -418,9 +416,14 @@ class ScanJob:
             *hashes,
             dark_key,
             canonical_key,
-            *numbers,
             *ruled,
         )
+
+    @staticmethod
+    def verdict_key(profile: Profile, band: str, read: str) -> str:
+        """Return the key of the limits by which a scan's sky offsets are judged."""
+        limits = profile.limits_for("sky_offset", band, read)
+        return combine_key("compare", *(f"{n}={limit.value!r}" for n, limit in limits.items()))
 
     def run(self) -> JobResult:
         """Do the work; without dark or canonical the files are only verified."""
@@ -567,6 +570,7 @@ class ScanJob:
             "has_frames": self.frames,
             "stale": "",
             "key": key,
+            "verdict_key": self.verdict_key(self.profile, s.band, result.read),
             "profile_hash": self.profile.hash,
         }
 

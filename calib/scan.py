@@ -162,10 +162,7 @@ def calibrate_scan(
         offsets = _sky_offsets(pool, reads, bounds, level, good, profile)
         limits = profile.limits_for("sky_offset", band, read)
         verdicts = [judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn) for o in offsets]
-        for k, ruling in (rulings or {}).items():
-            if k < len(verdicts):
-                cause = "" if ruling == "accepted" else "rejected by decision"
-                verdicts[k] = Verdict(ruling, cause, verdicts[k].checks)
+        verdicts = ruled(verdicts, rulings or {})
         used = substitutes(verdicts)
         noise = _NoiseModel.of(dark, canonical, usable(mask), profile, band, read)
 
@@ -198,7 +195,7 @@ def calibrate_scan(
                 _deliver(waiting.popleft(), sink)
         while waiting:
             _deliver(waiting.popleft(), sink)
-    status, cause = _scan_status(verdicts, used)
+    status, cause = scan_status(verdicts, used)
     return ScanCalibration(
         read,
         tuple(Block(o, v, u) for o, v, u in zip(offsets, verdicts, used, strict=True)),
@@ -371,7 +368,18 @@ def _excess(verdict: Verdict) -> float:
     return max((c.excess for c in verdict.failed), default=0.0)
 
 
-def _scan_status(verdicts: list[Verdict], used: list[int]) -> tuple[str, str]:
+def ruled(verdicts: list[Verdict], rulings: Mapping[int, Ruling]) -> list[Verdict]:
+    """Return the verdicts of blocks with those that a person decided in their places."""
+    found = list(verdicts)
+    for k, ruling in rulings.items():
+        if k < len(found):
+            cause = "" if ruling == "accepted" else "rejected by decision"
+            found[k] = Verdict(ruling, cause, found[k].checks)
+    return found
+
+
+def scan_status(verdicts: list[Verdict], used: list[int]) -> tuple[str, str]:
+    """Return status and cause of a scan by the verdicts on its blocks and the blocks that serve them."""
     rejected = [k for k, v in enumerate(verdicts) if v.status != "accepted"]
     if not rejected:
         return "calibrated", ""

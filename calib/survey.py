@@ -24,7 +24,14 @@ from calib.alerts import update_alerts
 from calib.archive import schema
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
-from calib.archive.products import canonical_path, file_hash, frames_path, responsivity_path, sky_offsets_path
+from calib.archive.products import (
+    canonical_path,
+    file_hash,
+    frames_path,
+    responsivity_path,
+    set_verdict,
+    sky_offsets_path,
+)
 from calib.canonical import age_nights
 from calib.health import update_health
 from calib.ingest import register_files, sequences_of, supplied_files, used_hashes, write_outcomes
@@ -32,7 +39,8 @@ from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, Scan
 from calib.profile import Profile
 from calib.raw import Sequence
 from calib.references import update_references
-from calib.standards import Standards, drop_product, record_product
+from calib.rejudge import judge_blocks
+from calib.standards import Standards, drop_product, record_product, refresh_file
 from calib.supplied import SuppliedJob
 
 __all__ = ["Progress", "RunReport", "run_survey"]
@@ -41,6 +49,7 @@ Row = dict[str, Any]
 
 # Kinds of decisions that change what is computed.
 _RULING = ("override", "period", "dismiss")
+_PLACE = ("night", "band", "scan", "read")
 Progress = Callable[[int, int, str], None]
 
 
@@ -460,6 +469,9 @@ class _Run:
                     r: ScanJob.key(self.profile, s.band, r, hashes, darks[r].key, canonical.key, ruled[r])
                     for r in darks
                 }
+                for r in rows.keys() & darks.keys():
+                    if rows[r]["key"] == current[r]:
+                        rows[r] = self._judged_anew(rows[r], ruled[r])
                 if all(
                     r in rows and rows[r]["key"] == current[r] and (rows[r]["has_frames"] or not self.frames)
                     for r in darks
@@ -477,6 +489,34 @@ class _Run:
                 frames = self.frames if self.frames is not None else _had_frames(rows)
                 yield ScanJob(self.archive.root, whole, self.profile, darks, canonical, ruled, frames, existing)
 
+    def _judged_anew(self, row: Row, ruled: dict[int, Any]) -> Row:
+        """Judge a scan's sky offsets by the limits of now, from their numbers; return its row.
+
+        Where other offsets come to serve, its frames are to be made anew: the row comes back without a key.
+        """
+        verdict_key = ScanJob.verdict_key(self.profile, row["band"], row["read"])
+        if row["verdict_key"] == verdict_key:
+            return row
+        t, b = schema.scans, schema.sky_offsets
+        place = row["night"], row["band"], row["scan"], row["read"]
+        at = [c == v for c, v in zip((b.c.night, b.c.band, b.c.scan, b.c.read), place, strict=True)]
+        blocks = self.archive.rows(sa.select(b).where(*at).order_by(b.c.block))
+        found = judge_blocks(blocks, self.profile.limits_for("sky_offset", row["band"], row["read"]), ruled)
+        if not blocks or not found.as_before(blocks):
+            return {**row, "key": ""}
+        values = {"cause": found.cause, "verdict_key": verdict_key, "profile_hash": self.profile.hash}
+        path = sky_offsets_path(*place)
+        with self.archive.begin() as connection:
+            refresh_file(
+                connection,
+                set_verdict(self.archive.root, path, found.status, found.cause, found.checks, found.blocks),
+            )
+            for block, verdict in zip(blocks, found.verdicts, strict=True):
+                if block["cause"] != verdict.cause:
+                    connection.execute(sa.update(b).where(*at, b.c.block == block["block"]).values(cause=verdict.cause))
+            connection.execute(sa.update(t).where(*(t.c[n] == row[n] for n in _PLACE)).values(**values))
+        return {**row, **values}
+
     def _why_stale(self, row: Row, dark: MasterFile, canonical: MasterFile, ruled: dict[int, Any]) -> str:
         """Return in words what a scan would be calibrated with now, and was not."""
         b = schema.sky_offsets
@@ -484,6 +524,8 @@ class _Run:
         query = sa.select(b.c.block).where(b.c.override, *(c == row[c.name] for c in place))
         if {r["block"] for r in self.archive.rows(query)} != set(ruled):
             return "a decision on its sky offsets"
+        if not row["key"]:
+            return "limits of its sky offsets were moved, and others of them serve now"
         if row["dark_night"] != dark.night:
             return f"dark of {dark.night} instead of {row['dark_night']}"
         if row["canonical_night"] != canonical.night:

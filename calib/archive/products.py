@@ -325,7 +325,14 @@ def _set_cards(primary: fits.Header, status: str, cause: str) -> None:
     primary.insert(position, ("CAUSE", _plain(cause)))
 
 
-def set_verdict(root: Path, path: str, status: str, cause: str, checks: Sequence[CheckResult]) -> ProductFile:
+def set_verdict(
+    root: Path,
+    path: str,
+    status: str,
+    cause: str,
+    checks: Sequence[CheckResult],
+    blocks: Sequence[int] | None = None,
+) -> ProductFile:
     """Write a verdict into a product that is already there; its images stay as they are."""
     target = root / path
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -338,7 +345,7 @@ def set_verdict(root: Path, path: str, status: str, cause: str, checks: Sequence
         pieces = [content[unit.start : unit.end] for unit in units]
         for k, unit in enumerate(units):
             if unit.name == "CHECKS":
-                pieces[k] = memoryview(table_bytes(checks_table(checks)))
+                pieces[k] = memoryview(table_bytes(checks_table(checks, blocks)))
         header = fits.Header.fromstring(bytes(content[: units[0].data_start]))
         _set_cards(header, status, cause)
         pieces[0] = memoryview(summed_header(header, int(header["DATASUM"])))

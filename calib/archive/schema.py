@@ -225,6 +225,7 @@ scans = Table(
     Column("has_frames", Boolean, nullable=False, default=False),
     Column("stale", Text, nullable=False, default=""),
     Column("key", String(64), nullable=False),
+    Column("verdict_key", String(64)),
     Column("profile_hash", String(64), nullable=False),
 )
 

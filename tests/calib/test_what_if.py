@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from small_camera import Night, rows, run, small
 
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
 from calib.archive.history import judged_under, read_judged
+from calib.archive.products import sky_offsets_path
+from calib.archive.verify import verify_archive
 from calib.archive.versions import save_version
 from calib.checks import check_table
 from calib.errors import ProfileError
@@ -334,3 +337,46 @@ def test_jumps_of_a_darks_level_come_and_go_with_their_limit() -> None:
 
 def test_the_archives_profile_is_the_small_one(four_nights: Night) -> None:
     assert Archive(four_nights.root).current_profile() == small()
+
+
+# Sky offsets under other limits ---------------------------------------------------------------------------------------
+
+
+def test_other_limits_of_sky_offsets_judge_their_numbers_and_read_no_frame(settled: Night) -> None:
+    """Where the same offsets serve, only what is said of them changes; where others do, that scan alone is redone."""
+    archive = Archive(settled.root)
+    made = {r["path"]: r["made"] for r in rows(settled.root, "products")}
+    wider = changed_profile(small(), {"limits.sky_offset.halves.max": 2.0})
+    report = run(archive, settled.raw, wider)
+    assert report.products == 0
+    assert set(judged_under(Archive(settled.root))) == {wider.hash}
+    path = sky_offsets_path(settled.date(3), "J", 1, "R2-R1")
+    with fits.open(settled.root / path) as product:
+        checks = product["CHECKS"].data
+        of_halves = checks[checks["CHECK"] == "halves"]
+        assert set(of_halves["LIMIT"]) == {2.0}
+        assert of_halves["BLOCK"].tolist() == [0, 1]
+    assert verify_archive(Archive(settled.root), lambda *_: None)[1] == []
+
+    limit = between(settled.root, "sky_offset", "halves", band="J", read="R2-R1")
+    strict = changed_profile(wider, {"limits.sky_offset.halves.R2-R1": limit})
+    told = list(verdict_flips(read_judged(Archive(settled.root), "sky_offset", wider), wider, strict).first())
+    run(Archive(settled.root), settled.raw, strict)
+    scans = {(f.night, f.band) for f in told}
+    redone = {p for p, m in made.items() for r in rows(settled.root, "products", path=p) if r["made"] != m}
+    assert {p.split("/")[-1] for p in redone} == {"sky-offsets-R2-R1.fits", "frames-R2-R1.fits"}
+    assert {(p.split("/")[1], p.split("/")[2]) for p in redone} == scans
+    for f in told:
+        (row,) = rows(settled.root, "sky_offsets", night=f.night, band=f.band, read="R2-R1", block=f.block)
+        assert row["status"] == "rejected"
+        assert row["used_block"] != f.block or len(told) > 1
+
+
+def test_scans_whose_offsets_are_to_be_replaced_wait_where_no_scan_is_calibrated(settled: Night) -> None:
+    limit = between(settled.root, "sky_offset", "halves", band="J", read="R2-R1")
+    strict = changed_profile(small(), {"limits.sky_offset.halves.R2-R1": limit})
+    run(Archive(settled.root), settled.raw, strict, scans=False)
+    stale = [r["stale"] for r in rows(settled.root, "scans", band="J", read="R2-R1") if r["stale"]]
+    assert set(stale) == {"limits of its sky offsets were moved, and others of them serve now"}
+    run(Archive(settled.root), settled.raw, strict)
+    assert not any(r["stale"] for r in rows(settled.root, "scans"))
