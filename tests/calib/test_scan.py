@@ -355,6 +355,13 @@ def test_levels_and_offsets_do_not_need_the_frames_to_be_written(quiet):
         np.testing.assert_array_equal(one.offset.value, other.offset.value)
 
 
+def test_frames_without_errors_have_the_same_values_and_masks(quiet):
+    bare = Run(errors=False)
+    assert not bare.error.size
+    np.testing.assert_array_equal(bare.value, quiet.value)
+    np.testing.assert_array_equal(bare.mask, quiet.mask)
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
