@@ -6,9 +6,11 @@ pure: the outcome depends on the set of nights alone, never on the order in whic
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Literal
 
 from calib.checks import CheckResult, Verdict, judge
@@ -81,10 +83,25 @@ class Survey:
     nights: tuple[Settled, ...]
     proposals: tuple[Proposal, ...]
 
-    @property
+    @cached_property
     def accepted(self) -> tuple[str, ...]:
         """The accepted nights in order."""
         return tuple(s.night for s in self.nights if s.verdict.status == "accepted")
+
+    @cached_property
+    def usable(self) -> tuple[str, ...]:
+        """The accepted nights in order, or the provisional ones while nothing is settled."""
+        return self.accepted or tuple(s.night for s in self.nights if s.verdict.status == "provisional")
+
+    @cached_property
+    def by_night(self) -> dict[str, Settled]:
+        """The settled nights by their dates, in order."""
+        return {s.night: s for s in self.nights}
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """All nights in order."""
+        return tuple(s.night for s in self.nights)
 
 
 Compare = Callable[[str, tuple[str, ...]], Verdict]
@@ -225,12 +242,9 @@ def nearest_accepted(survey: Survey, night: str) -> str | None:
     The night itself if accepted (or provisional while nothing is settled), else the latest accepted one before it,
     else the first after it; None if there is none.
     """
-    usable = survey.accepted or tuple(s.night for s in survey.nights if s.verdict.status == "provisional")
-    if night in usable:
-        return night
-    before = [n for n in usable if n < night]
-    after = [n for n in usable if n > night]
-    return before[-1] if before else (after[0] if after else None)
+    usable = survey.usable
+    position = bisect_right(usable, night)
+    return usable[max(position - 1, 0)] if usable else None
 
 
 def age_nights(used: str, night: str) -> int:

@@ -6,8 +6,10 @@ rulings (`calib.consequences`).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -121,16 +123,17 @@ def dark_night(surveys: Surveys, rulings: Rulings, night: str, band: str) -> str
     return nearest_accepted(survey, night) if survey else None
 
 
-def canonical_night(surveys: Surveys, known: Iterable[str], rulings: Rulings, night: str, band: str) -> str | None:
+def canonical_night(surveys: Surveys, known: Container[str], rulings: Rulings, night: str, band: str) -> str | None:
     """Return the night whose canonical a night is calibrated with: its own, else the nearest earlier one's.
 
     Parameters
     ----------
-    known : iterable of str
+    known : container of str
         Nights that have a canonical.
     """
     survey = surveys.get(rulings.period(night, band))
-    having = set(known)
-    nights = [s.night for s in survey.nights if s.night in having] if survey else []
-    before = [n for n in nights if n <= night]
-    return before[-1] if before else (nights[0] if nights else None)
+    if survey is None:
+        return None
+    here = bisect_right(survey.order, night)
+    nearest = chain(reversed(survey.order[:here]), survey.order[here:])
+    return next((n for n in nearest if n in known), None)

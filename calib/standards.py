@@ -173,8 +173,7 @@ class Standards:
             return self._supplied.get(("supplied-dark", band, read))
         key, path = self._dark_keys[band, read, used]
         survey = surveys[self.rulings.period(night, band)]
-        status = next(s.verdict.status for s in survey.nights if s.night == used)
-        return MasterFile(path, key, used, status)
+        return MasterFile(path, key, used, survey.by_night[used].verdict.status)
 
     # Responsivities --------------------------------------------------------------------------------------------
 

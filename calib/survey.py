@@ -411,9 +411,8 @@ class _Run:
 
     def _flat_jobs(self, sequences: dict[Sequence, list[Row]], standards: Standards) -> Iterator[Job]:
         f, read = schema.flats, self.profile.responsivity.read
-        known = {
-            (r["night"], r["band"]): r for r in self.archive.rows(sa.select(f.c.night, f.c.band, f.c.key, f.c.dark_key))
-        }
+        columns = (f.c.night, f.c.band, f.c.key, f.c.dark_key, f.c.dark_night, f.c.dark_age_nights)
+        known = {(r["night"], r["band"]): r for r in self.archive.rows(sa.select(*columns))}
         for s, files in sequences.items():
             if s.obs_type != "twilight":
                 continue
@@ -424,7 +423,8 @@ class _Run:
                 if dark is None and row["dark_key"] is None:
                     continue
                 if dark is not None and row["key"] == FlatJob.key(self.profile, s.band, dark.key, hashes):
-                    self._note_dark(s, dark)
+                    if (row["dark_night"], row["dark_age_nights"]) != (dark.night, _age(dark, s.night)):
+                        self._note_dark(s, dark)
                     continue
             if whole := self._whole(s, files):
                 yield FlatJob(self.archive.root, whole, self.profile, dark, row["key"] if row else None)
