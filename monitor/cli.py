@@ -10,7 +10,7 @@ import click
 from calib import __version__
 from calib.cli import CommandGroup
 from monitor.access.command import access_options, account
-from monitor.access.settings import AccessSettings, refuse_to_be_open
+from monitor.access.settings import AccessSettings, is_published, refuse_to_be_open
 
 _port_option = click.option("--port", default=5006, type=click.IntRange(1, 65535), help="Port.")
 
@@ -43,6 +43,8 @@ def serve(
     refuse_to_be_open(access, address, origins)
     free_port(address, port)
     click.echo(f"Vesper is at http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}/ — stop with Ctrl-C")
+    if access.accounts and not access.https and is_published(access, address, origins):
+        click.echo("passwords travel unencrypted unless a proxy in front speaks TLS; say --https if it does", err=True)
     serve_page(archive_dir, port=port, address=address, origins=origins, show=show, access=access)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bokeh.protocol.exceptions import ProtocolError
-from bokeh.util.token import get_session_id
+from bokeh.util.token import check_token_signature, get_session_id
 from panel.io.server import DocHandler, WSHandler
 from tornado.httputil import HTTPHeaders
 from tornado.ioloop import PeriodicCallback
@@ -144,11 +144,14 @@ class Socket(WSHandler):  # type: ignore[misc]  # Panel's classes have no types
             self.finish()
 
     def _own(self) -> bool:
-        """Whether the session that the connection asks for is of the same sign-in, if there is one."""
-        if not self.application.auth_provider.closed:
-            return True
+        """Whether the session that the connection asks for is one of this server's, and of the same sign-in."""
+        app = self.application
         try:
             token = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")[1].strip()
+            if not check_token_signature(token, secret_key=app.secret_key, signed=app.sign_sessions):
+                return False
+            if not app.auth_provider.closed:
+                return True
             session = self.application_context.get_session(get_session_id(token))
         except ProtocolError:
             return True  # none yet: it will be made for this request
@@ -169,9 +172,12 @@ class Socket(WSHandler):  # type: ignore[misc]  # Panel's classes have no types
         """Look every second whether this is still somebody who is signed in, as long as the connection lasts."""
         if self.application.auth_provider.closed:
             # What Panel sends goes past any method of ours, so the connection itself is ended.
-            self._watch = PeriodicCallback(self._admitted, LOOK_MS)
+            self._watch = PeriodicCallback(self._look, LOOK_MS)
             self._watch.start()
         return super().open(*args, **kwargs)
+
+    def _look(self) -> None:
+        self._admitted()
 
     def on_close(self) -> None:
         """Look no more."""

@@ -200,7 +200,7 @@ def test_only_its_own_pages_may_connect(faulty: Night) -> None:
 
 
 def test_an_error_while_the_page_is_built_is_shown(faulty: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the roof leaks")
 
     monkeypatch.setattr(Session, "__init__", broken)
