@@ -250,7 +250,9 @@ def fill(place: Path) -> None:
                 progress(min(before + now, plan.nights), plan.nights, what)
 
             # All nights that have come meanwhile at once, for settling a whole survey after each takes long.
-            report = run_survey(archive, load_profile("2mass"), [raw], frames=plan.frames, progress=show)
+            # Limits that somebody moved meanwhile stay moved.
+            profile = archive.current_profile() or load_profile("2mass")
+            report = run_survey(archive, profile, [raw], frames=plan.frames, progress=show)
             for message in report.messages:
                 click.echo(message, err=True)
             done = ready

@@ -76,12 +76,12 @@ class Html(JSComponent):
           send(t.dataset.act, t.type === "checkbox" ? String(t.checked) : t.value, true)
       }
       root.addEventListener("change", changed)
-      let waiting = null
+      const waiting = new WeakMap()
       root.addEventListener("input", e => {
         if (e.target.type !== "range" && !("live" in e.target.dataset)) return
         // Once an event has passed, it no longer says which element within it was meant.
         const target = e.target
-        clearTimeout(waiting); waiting = setTimeout(() => changed({target}), 60)
+        clearTimeout(waiting.get(target)); waiting.set(target, setTimeout(() => changed({target}), 60))
       })
       model.on("html", draw); draw()
       model.on("remove", () => boxes.disconnect())

@@ -190,6 +190,6 @@ h2 .muted { font-weight: 400; font-size: 13px; }
   .sizes td.sign::before { content: "counts from "; }
   .fields td[data-head]:not([data-head=""])::before { content: attr(data-head); display: block; font-size: 12px;
     color: var(--muted); }
-  .fields input { width: 100%; min-height: 36px; font-size: 16px; }
+  .fields input { width: 100%; min-height: 36px; font-size: 16px; scroll-margin-top: 150px; }
 }
 """

@@ -21,7 +21,7 @@ def head_html(profile_name: str, title: str, past: Past | None) -> Safe:
         version: Safe | str = ""
     else:
         v = past.latest
-        version = Safe(' <span class="muted">version {}, saved by {} on {} UTC</span>').format(
+        version = Safe('<span class="muted">, version {}, saved by {} on {} UTC</span>').format(
             v.number, v.who, v.time[:16].replace("T", " ")
         )
     return Safe(
