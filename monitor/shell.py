@@ -142,18 +142,24 @@ TOP_CSS = """
 .work { color: var(--ink); white-space: nowrap; }
 .work i { display: inline-block; width: 9px; height: 9px; margin-right: 6px; border-radius: 50%;
   background: var(--accent); animation: beat 1.6s ease-in-out infinite; }
-.person { display: flex; align-items: center; gap: 10px; white-space: nowrap; min-width: 0; }
-.who { min-width: 0; max-width: 260px; overflow: hidden; text-overflow: ellipsis; }
+.person { display: flex; flex: none; align-items: center; gap: 10px; white-space: nowrap; }
+.who { flex: none; max-width: 260px; overflow: hidden; text-overflow: ellipsis; }
 .person b { font-weight: 600; } .person i { font-style: normal; color: var(--muted); }
 @keyframes beat { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { .work i { animation: none; } }
+@media (max-width: 1000px) {
+  .bar { gap: 10px; } .instrument { display: none; }
+  .age { font-size: 12px; line-height: 1.25; } .person button { padding: 4px 8px; }
+  .who { display: grid; font-size: 12px; line-height: 1.25; max-width: 120px; } .who > * { overflow: hidden;
+    text-overflow: ellipsis; }
+}
 @media (max-width: 700px) {
   .bar { flex-wrap: wrap; gap: 2px 8px; padding: 4px 8px; align-content: center; }
-  .instrument { display: none; }
   .age { order: 9; flex-basis: 100%; font-size: 12px; }
-  .person { order: 11; font-size: 12px; gap: 8px; margin-left: auto; } .who { max-width: 130px; }
+  .person { order: 11; font-size: 12px; gap: 8px; margin-left: auto; }
   .person button { min-height: 28px; padding: 1px 8px; font-size: 12px; }
   .age:has(~ .person) { flex: 1 1 0; min-width: 150px; }
   .work { order: 10; font-size: 12px; } .age:has(+ .work) { flex-basis: auto; }
 }
+@media (max-width: 360px) { .brand { display: none; } }
 """
