@@ -40,11 +40,15 @@ def _swap2(words, flip, out):  # type: ignore[no-untyped-def]
         out[i] = ((w << np.uint16(8)) | (w >> np.uint16(8))) ^ flip
 
 
-def native_16_bit(stored: NDArray[np.generic], flip: int) -> NDArray[np.uint16]:
-    """Return big-endian 16-bit words in native order, the bits of ``flip`` turned; same shape as ``stored``."""
-    out = np.empty(stored.shape, np.uint16)
-    _swap2(stored.reshape(-1).view(np.uint16), np.uint16(flip), out.reshape(-1))
-    return out
+def native_16_bit(stored: NDArray[np.generic], flip: int, *, in_place: bool = False) -> NDArray[np.uint16]:
+    """Return big-endian 16-bit words in native order, the bits of ``flip`` turned; same shape as ``stored``.
+
+    With ``in_place`` they take the room of the stored ones, which must be contiguous.
+    """
+    words = stored.reshape(-1).view(np.uint16)
+    out = words if in_place else np.empty(words.shape, np.uint16)
+    _swap2(words, np.uint16(flip), out)
+    return out.reshape(stored.shape)
 
 
 @kernel

@@ -183,7 +183,8 @@ def _scaling(hdu: Hdu, name: str, default: float) -> float:
 def _scaled(values: NDArray[Any], bitpix: int, scale: float, zero: float) -> NDArray[Any]:
     """Return values × scale + zero in native byte order; integers stay integers where FITS means them to."""
     if bitpix == 16 and scale == 1 and zero in (0, _OFFSETS[16]):
-        turned = native_16_bit(values, 0 if zero == 0 else 1 << 15)
+        # The bytes of the file are of no further use: no second room of their size is needed.
+        turned = native_16_bit(values, 0 if zero == 0 else 1 << 15, in_place=values.flags.writeable)
         return turned.view(np.int16) if zero == 0 else turned
     native = values.astype(values.dtype.newbyteorder("="))
     if scale == 1 and zero == 0:

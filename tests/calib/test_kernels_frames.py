@@ -184,5 +184,6 @@ def test_words_are_swapped_and_summed_as_they_stand_in_a_file(n, seed):
 def test_stored_words_come_in_native_order(flip, shape):
     stored = np.random.default_rng(3).integers(-(2**15), 2**15, shape).astype(">i2")
     found, twin = (t.native_16_bit(stored, flip) for t in (kernels, twins))
+    assert np.array_equal(kernels.native_16_bit(stored.copy(), flip, in_place=True), twin)
     np.testing.assert_array_equal(found, twin)
     np.testing.assert_array_equal(found, (stored.astype(int) + flip) % 2**16)
