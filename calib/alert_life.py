@@ -50,11 +50,11 @@ def with_life(alerts: Iterable[Mapping[str, Any]], decisions: Iterable[Mapping[s
     found = []
     for alert in alerts:
         row = dict(alert)
-        d = said.get(tuple(row[n] for n in ALERT))
+        spoken = said.get(tuple(row[n] for n in ALERT))
         if row["metric"] == "hardware period":
             for ruled in (dismissed, started):
-                d = d or ruled.get((row["proposal"], row["band"])) or ruled.get((row["proposal"], None))
-        found.append({**row, **_life(row, d, today)})
+                spoken = spoken or ruled.get((row["proposal"], row["band"])) or ruled.get((row["proposal"], None))
+        found.append({**row, **_life(row, spoken, today)})
     return found
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from calib.archive import schema
 from calib.archive.database import Archive
 from calib.archive.products import read_product
+from calib.archive.seen import night_digests
 from calib.errors import ArchiveError
 from calib.profile import Profile
 from monitor.collect_activity import QUIET, Activity, read_activity
@@ -62,6 +63,8 @@ class Snapshot:
         Deviations and values of regions over all nights.
     alerts, decisions : DataFrame
         Alerts with what people said about them (`calib.alert_life`), and the decisions that were taken.
+    digests : dict
+        Night → hash of what it shows (`calib.archive.seen`).
     signed : dict
         Night → who signed it off, when, and whether it has changed since.
     taken : tuple of str
@@ -81,6 +84,7 @@ class Snapshot:
     metrics: Metrics
     alerts: pd.DataFrame
     decisions: pd.DataFrame
+    digests: Mapping[str, str] = field(default_factory=dict)
     signed: Mapping[str, Signature] = field(default_factory=dict)
     taken: tuple[str, ...] = ()
     activity: Activity = QUIET
@@ -116,6 +120,16 @@ class Snapshot:
         undone = set(d.loc[d["kind"] == "undo", "undoes"].dropna())
         standing = d[(d["kind"] == "period") & ~d["id"].isin(undone)]
         return tuple((n, "" if pd.isna(b) else b) for n, b in zip(standing["night"], standing["band"], strict=True))
+
+    @cached_property
+    def unsigned(self) -> tuple[str, ...]:
+        """Nights that nobody has signed off, or that changed afterwards; the newest first."""
+        return tuple(n for n in reversed(self.nights) if n not in self.signed or self.signed[n].changed)
+
+    @cached_property
+    def n_stale(self) -> int:
+        """Reads of scans that need to be calibrated again."""
+        return int((self.scans["stale"] != "").sum()) if len(self.scans) else 0
 
     def near(self, night: str) -> str:
         """Return the night itself if anything was taken in it, else the latest before it, else the last of all."""
@@ -325,6 +339,9 @@ class Collector:
         profile = self.archive.current_profile()
         if profile is None:
             raise ArchiveError(f"{self.root} is empty; fill it with `calib run RAW --archive {self.root}`")
+        # Before anything else: what changes meanwhile is then shown and not signed, never the other way round.
+        digests = night_digests(self.archive)
+        by_number = sa.select(schema.decisions).order_by(schema.decisions.c.id)
         s, o = schema.scans, schema.sky_offsets
         offsets = (
             sa.select(
@@ -355,8 +372,9 @@ class Collector:
             offsets=self._frame(offsets),
             metrics=Metrics(lambda key: read_series(self.archive, key)),
             alerts=alerts_with_life(self.archive),
-            decisions=self._frame(sa.select(schema.decisions).order_by(schema.decisions.c.id)),
-            signed=signatures(self.archive),
+            decisions=self._frame(by_number),
+            digests=digests,
+            signed=signatures(self.archive.rows(by_number), digests),
             taken=tuple(r["night"] for r in self.archive.rows(taken)),
             states=States(lambda night: read_states(self.archive, night)),
         )

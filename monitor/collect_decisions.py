@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from calib.alert_life import with_life
 from calib.archive import schema
 from calib.archive.database import Archive
-from calib.archive.decisions import active_decisions
-from calib.archive.seen import night_digests
+from calib.archive.decisions import standing
 
 __all__ = ["LIFE", "Signature", "alerts_with_life", "live_alerts", "signatures"]
 
@@ -56,16 +55,18 @@ def alerts_with_life(archive: Archive) -> pd.DataFrame:
     return pd.DataFrame(live_alerts(archive), columns=names)
 
 
-def signatures(archive: Archive, nights: Iterable[str] | None = None) -> dict[str, Signature]:
-    """Return the standing signature of every night that was signed off; the last where there are several."""
-    wanted = None if nights is None else set(nights)
-    signed = {
-        d["night"]: d
-        for d in active_decisions(archive)
-        if d["kind"] == "sign-off" and (wanted is None or d["night"] in wanted)
-    }
-    now = night_digests(archive, signed) if signed else {}
+def signatures(decisions: list[dict[str, Any]], digests: Mapping[str, str]) -> dict[str, Signature]:
+    """Return the standing signature of every night that was signed off; the last where there are several.
+
+    Parameters
+    ----------
+    decisions : list of dict
+        All decisions in order of their numbers.
+    digests : mapping
+        Night → hash of what it shows now.
+    """
+    signed = {d["night"]: d for d in standing(decisions) if d["kind"] == "sign-off"}
     return {
-        night: Signature(d["who"], d["time"], d["reason"], d["id"], now.get(night) != d["digest"])
+        night: Signature(d["who"], d["time"], d["reason"], d["id"], digests.get(night) != d["digest"])
         for night, d in signed.items()
     }

@@ -17,6 +17,10 @@ from monitor.collect import Collector, Snapshot
 from monitor.components.browser import Browser
 from monitor.components.events import one_at_a_time
 from monitor.components.html import Html, Safe
+from monitor.desk import Desk, keys_of
+from monitor.desk_bar import PAGES as DESK_PAGES
+from monitor.desk_bar import DeskBar
+from monitor.desk_choices import choices
 from monitor.palette import Theme, theme
 from monitor.shell import RAIL_CSS, TOP_CSS, rail_html, top_html
 
@@ -36,6 +40,8 @@ class Page(Protocol):
         What is shown.
     keys : dict
         Key → what it does, beyond those of every page.
+
+    A page may also have ``told_keys``, a list of (key, what it does in words).
     """
 
     panel: Any
@@ -78,6 +84,7 @@ class Session:
         self.view = parse(address)
         self.theme: Theme = theme(bool(dark))
         self.snapshot = collector.snapshot()
+        self._told = ("", "")
         self._page: Page | None = None
         self._page_key: tuple[str, bool] = ("", False)
         # Pages that take long to build stay, out of sight, when another is shown.
@@ -89,6 +96,8 @@ class Session:
             css=TOP_CSS,
         )
         self.main = pn.Column(sizing_mode="stretch_width", min_height=300)
+        self.desk = Desk(self)
+        self._bar = DeskBar(self)
         self.browser.param.watch(lambda e: self.open(parse(e.new.get("search", "")), record=False), "popped")
         self.browser.on_key(self._press)
         self.browser.param.watch(lambda e: self._set_dark(bool(e.new.get("on"))), "dark")
@@ -144,6 +153,11 @@ class Session:
             title = f"{PAGES[self.view.page]} · {self.night or 'no night'} · Vesper"
             self.browser.nav = {"search": search(self.view) if record else None, "push": push, "title": title}
             self._draw_page()
+            self._bar.show(self.view.page, self.night)
+
+    def _foot(self) -> list[Any]:
+        """Return what every page has beneath it: the bar of the desk, and what shows nothing by itself."""
+        return [self._bar.html, self.desk.dialog, self._bar.download]
 
     def _draw_page(self) -> None:
         key = (self.view.page, self.theme.dark)
@@ -161,7 +175,7 @@ class Session:
                 for panel in hidden:
                     panel.visible = False
                 self._page.panel.visible = True
-                self.main[:] = [self._page.panel, *hidden]
+                self.main[:] = [self._page.panel, *hidden, *self._foot()]
             else:
                 self._page.show(self.view, self.snapshot)
         except Exception as error:
@@ -170,10 +184,11 @@ class Session:
             words = str(error) if isinstance(error, CalibError) else f"{type(error).__name__}: {error}"
             self._kept.pop(key, None)
             self._page, self._page_key = None, ("", False)
-            self.main[:] = [Html(_FAILED.format(PAGES[self.view.page], words))]
+            self.main[:] = [Html(_FAILED.format(PAGES[self.view.page], words)), *self._foot()]
 
     def poll(self) -> None:
         """Look whether the archive has something new, and show it."""
+        self.beat()
         try:
             if not self.collector.changed(self.snapshot):
                 return
@@ -182,6 +197,44 @@ class Session:
             _log.warning("the archive cannot be read", exc_info=True)
             return
         self._draw()
+
+    def refresh(self) -> None:
+        """Show at once what was just decided."""
+        self.snapshot = self.collector.refresh()
+        self._draw()
+
+    def beat(self) -> None:
+        """Bring what changes without the archive up to date: the runs that the page has started."""
+        state = (self.desk.jobs.at_work, self.desk.jobs.problem)
+        if state != self._told:
+            self._told = state
+            self._bar.show(self.view.page, self.night)
+
+    def routine(self, act: str) -> None:
+        """Do what a button or key of the routine asks for, about the night on screen."""
+        night, snapshot, desk = self.night, self.snapshot, self.desk
+        if act == "keys":
+            desk.show_keys(keys_of(list(getattr(self._page, "told_keys", []))))
+        elif not night:
+            return
+        elif act == "unsigned":
+            # Onward to older ones, and from the oldest again to the newest.
+            waiting = [n for n in snapshot.unsigned if n != night]
+            older = [n for n in waiting if n < night]
+            if waiting:
+                self.go(night=(older or waiting)[0])
+        elif act == "sign-off":
+            desk.sign_off(night)
+        elif act == "note":
+            desk.note(night)
+        elif act == "recalibrate":
+            desk.recalibrate()
+        elif act == "report":
+            self._bar.save_report(night)
+        elif act in ("accept", "reject"):
+            value = f"{act}ed"
+            found, meant = choices(self.collector, snapshot, self.view, night)
+            desk.override(f"{act.capitalize()} a product of {night}", found, meant, value)
 
     def _toggle_theme(self, _: str) -> None:
         n = int(self.browser.dark.get("n", 0))
@@ -199,11 +252,19 @@ class Session:
             "ArrowLeft": lambda: self._step("-1"),
             "ArrowRight": lambda: self._step("1"),
             "t": lambda: self._toggle_theme(""),
+            "?": lambda: self.routine("keys"),
+            "u": lambda: self.routine("unsigned"),
         }
+        if self.view.page in DESK_PAGES:
+            routine = {"s": "sign-off", "a": "accept", "x": "reject", "n": "note"}
+            common |= {k: self._routine(act) for k, act in routine.items()}
         common |= {str(k): self._opener(name) for k, name in enumerate(PAGES, start=1)}
         action = own.get(key) or common.get(key)
         if action is not None:
             action()
+
+    def _routine(self, act: str) -> Callable[[], None]:
+        return lambda: self.routine(act)
 
     def _opener(self, page: str) -> Callable[[], None]:
         # A page keeps night and band: what a filter or frame means differs from page to page.

@@ -1,7 +1,8 @@
 """What a night shows, as one hash: who signs a night off signs this, and a night that changes afterwards says so.
 
-Verdicts with their causes, states, the alerts of that night and the content behind them are in it. Times and
-whatever later nights move by themselves (deviations from a reference that still grows, the end of an alert) are not.
+Verdicts with their causes, states, the alerts of that night and the content behind them are in it (that of a scan's sky
+offsets by the scan's key and cause). Times and whatever later nights move by themselves (deviations from a reference
+that still grows, the end of an alert) are not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ _SHOWN: tuple[tuple[sa.Table, tuple[str, ...]], ...] = (
     (schema.darks, ("band", "read", "status", "cause", "override", "period", "key")),
     (schema.flats, ("band", "status", "cause", "origin", "override", "period", "key", "canonical_key")),
     (schema.scans, ("band", "scan", "read", "status", "cause", "dark_status", "canonical_status", "key")),
-    (schema.sky_offsets, ("band", "scan", "read", "block", "status", "cause", "used_block", "override")),
     (schema.states, ("band", "product", "state", "cause", "region")),
     (schema.alerts, ("band", "product", "region", "metric", "state", "cause")),
 )

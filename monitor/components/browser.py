@@ -64,7 +64,7 @@ class Browser(JSComponent):
       const pop = () => { model.popped = {search: location.search, n: ++n} }
       window.addEventListener("popstate", pop)
       const press = e => {
-        if (e.ctrlKey || e.metaKey || e.altKey) return
+        if (e.ctrlKey || e.metaKey || e.altKey || window.vesper?.modal) return
         const t = e.composedPath()[0]
         if (t && (/^(INPUT|SELECT|TEXTAREA)$/.test(t.tagName) || t.isContentEditable)) return
         if ((e.key === "Enter" || e.key === " ") && t && /^(BUTTON|A|SUMMARY)$/.test(t.tagName)) return

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import panel as pn
 
 from monitor.address import View
@@ -64,6 +65,8 @@ class Log:
                 "sort": lambda v: go(sort=v, start=None),
                 "page": lambda v: go(start=int(v) or None),
                 "csv": lambda _: self._save(),
+                "undo": lambda v: self._decide("undo", v),
+                "move": lambda v: self._decide("move", v),
             },
             css=CSS,
         )
@@ -85,9 +88,17 @@ class Log:
             Safe('<section class="card"><h1 class="sr">Log</h1>{}{}{}</section>').format(
                 _tabs(book),
                 _bar(book, known, status, view.text, found, start),
-                _table(book, found, view, status, snapshot),
+                _table(book, found, view, status, snapshot, self._session.person.may_decide),
             )
         )
+
+    def _decide(self, act: str, number: str) -> None:
+        d = self._session.snapshot.decisions
+        rows = d[d["id"] == int(number)] if number.isdigit() else d.iloc[:0]
+        if rows.empty:
+            return
+        decision = {str(k): None if pd.isna(v) else v for k, v in rows.iloc[0].items()} | {"id": int(number)}
+        (self._session.desk.undo if act == "undo" else self._session.desk.move)(decision)
 
     def _save(self) -> None:
         view, snapshot, collector = self._session.view, self._session.snapshot, self._session.collector
@@ -151,7 +162,7 @@ def _bar(book: Book, known: list[tuple[str, int]], status: str, text: str, found
     ).format(choice, text, turn, "" if found.total else "disabled", found.total)
 
 
-def _table(book: Book, found: Found, view: View, status: str, snapshot: Snapshot) -> Safe:
+def _table(book: Book, found: Found, view: View, status: str, snapshot: Snapshot, may_decide: bool) -> Safe:
     if not found.rows:
         words = "Nothing matches this filter." if status or view.text else book.empty
         return Safe('<div class="empty">{}</div>').format(words)
@@ -174,6 +185,9 @@ def _table(book: Book, found: Found, view: View, status: str, snapshot: Snapshot
             )
         )
     undone = _undone(snapshot) if book.name == "decisions" else set()
+    acting = may_decide and book.name == "decisions"
+    if acting:
+        heads.append(Safe('<th><span class="sr">take back</span></th>'))
     lines = []
     for r in found.rows:
         cells = [
@@ -181,6 +195,8 @@ def _table(book: Book, found: Found, view: View, status: str, snapshot: Snapshot
             for c in book.columns
         ]
         taken_back = book.name == "decisions" and r["id"] in undone
+        if acting:
+            cells.append(_acts(r, undone))
         lines.append(
             Safe("<tr{}>{}</tr>").format(
                 Safe(' class="undone" title="undone later"') if taken_back else "", join(cells)
@@ -191,6 +207,20 @@ def _table(book: Book, found: Found, view: View, status: str, snapshot: Snapshot
         "<table><thead><tr>{}</tr></thead>"
         "<tbody>{}</tbody></table></div>"
     ).format(book.title, book.name, join(heads), join(lines))
+
+
+def _acts(decision: Row, undone: set[int]) -> Safe:
+    """Return the cell with what can be done about a decision."""
+    if decision["kind"] == "undo" or decision["id"] in undone:
+        return Safe("<td></td>")
+    acts = [("undo", "Undo")] + ([("move", "Move")] if decision["kind"] == "period" else [])
+    buttons = (
+        Safe('<button id="{0}-{1}" data-act="{0}" data-value="{1}" aria-label="{2} decision {1}">{2}</button>').format(
+            act, decision["id"], words
+        )
+        for act, words in acts
+    )
+    return Safe('<td class="nowrap acts">{}</td>').format(join(buttons, " "))
 
 
 def _undone(snapshot: Snapshot) -> set[int]:
@@ -237,6 +267,7 @@ td { font-size: 13px; max-width: 520px; overflow-wrap: anywhere; }
   white-space: nowrap; }
 .sorter:hover { color: var(--ink); }
 th[aria-sort=ascending], th[aria-sort=descending] { color: var(--ink); }
+.acts button { padding: 0 8px; min-height: 26px; font-size: 12px; }
 .undone td { text-decoration: line-through; color: var(--muted); }
 input[type=search] { width: 220px; max-width: 60vw; }
 .supplied, .notrun { color: var(--muted); }

@@ -23,7 +23,7 @@ PERCENTILES = (100.0, 99.5, 99.0, 95.0)
 HALF_RANGES = (0.5, 1.0, 2.0, 5.0)
 
 # Letters that every page or this one uses for something else.
-_TAKEN = set("tbrz[],.")
+_TAKEN = set("tbrzsauxn?[],.")
 
 
 def band_key(bands: tuple[str, ...], band: str) -> str:

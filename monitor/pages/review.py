@@ -16,9 +16,9 @@ from monitor.collect import Snapshot
 from monitor.collect_series import worst
 from monitor.components.html import Html
 from monitor.compute import band_health
-from monitor.pages.review_markup import alerts_html, cards_html, legend_html, maps_html, strips_html
+from monitor.pages.review_alerts import ALERTS_CSS, alert_of, alerts_html
+from monitor.pages.review_markup import cards_html, legend_html, maps_html, strips_html
 from monitor.pages.review_style import (
-    ALERTS_CSS,
     CARDS_CSS,
     FOOT_CSS,
     LEGEND_CSS,
@@ -49,7 +49,8 @@ class Review:
         self.keys: dict[str, Callable[[], None]] = {}
         go = {"go": session._follow}
         self._cards = Html(on=go, css=CARDS_CSS)
-        self._alerts = Html(on=go, css=ALERTS_CSS)
+        acts = {n: self._decider(n) for n in ("acknowledge", "resolve", "period", "dismiss")}
+        self._alerts = Html(on={**go, **acts}, css=ALERTS_CSS)
         self._maps = Html(on=go, css=MAPS_CSS, css_classes=["ratio"])
         self._strips = Html(on=go, css=STRIPS_CSS, css_classes=["sky"])
         profile = session.snapshot.profile
@@ -64,7 +65,7 @@ class Review:
                 unit="DN",
                 limits=profile.drift.dark_dn[read],
                 x_range=self._range,
-                height=104,
+                height=94,
             )
             flat = DeviationPlot(
                 session.theme,
@@ -72,13 +73,13 @@ class Review:
                 unit="%",
                 limits=profile.drift.responsivity_percent,
                 x_range=self._range,
-                height=104,
+                height=94,
             )
             self._plots[band, "dark"], self._plots[band, "flat"] = dark, flat
             for plot in (dark, flat):
                 plot.figure.xaxis.visible = band == profile.bands[-1]
                 if band == profile.bands[-1]:
-                    plot.figure.height = 124
+                    plot.figure.height = 114
                 plot.figure.on_event(Tap, self._tapper(plot))
             panes = [pn.pane.Bokeh(p.figure, sizing_mode="stretch_width") for p in (dark, flat)]
             rows.append(pn.Row(*panes, sizing_mode="stretch_width", stylesheets=[PAIR_CSS]))
@@ -92,6 +93,20 @@ class Review:
         )
         foot = pn.Row(self._maps, self._strips, sizing_mode="stretch_width", stylesheets=[FOOT_CSS])
         self.panel = pn.Column(self._cards, middle, foot, sizing_mode="stretch_width")
+
+    def _decider(self, act: str) -> Callable[[str], None]:
+        def decide(value: str) -> None:
+            alert, desk = alert_of(self._session.snapshot, value), self._session.desk
+            if alert is None:
+                self._session.poll()
+            elif act == "period":
+                desk.period(alert["proposal"], alert["band"])
+            elif act == "dismiss":
+                desk.dismiss(alert["proposal"], alert["band"])
+            else:
+                desk.alert(act, alert)
+
+        return decide
 
     def _tapper(self, plot: DeviationPlot) -> Callable[[Any], None]:
         def tapped(event: Any) -> None:
@@ -111,7 +126,7 @@ class Review:
             return
         health = [band_health(snapshot, night, band) for band in snapshot.bands]
         self._cards.html = str(cards_html(health, night))
-        self._alerts.html = str(alerts_html(snapshot, night))
+        self._alerts.html = str(alerts_html(snapshot, night, self._session.person.may_decide))
         self._show_trends(snapshot, night)
         self._maps.html = str(maps_html(self._session.collector, snapshot, night))
         self._strips.html = str(strips_html(self._session.collector, snapshot, night))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
-
 from monitor.address import View, search
 from monitor.collect import Collector, Snapshot
 from monitor.components.html import Safe, join
@@ -13,7 +9,7 @@ from monitor.compute import BandHealth, absent, cause_words, ratio_percent, stan
 from monitor.palette import STATES
 from monitor.plots.thumbnail import data_uri, png
 
-__all__ = ["alerts_html", "cards_html", "legend_html", "maps_html", "strips_html"]
+__all__ = ["cards_html", "legend_html", "maps_html", "strips_html"]
 
 STRETCH_PERCENT = 2.0
 
@@ -50,104 +46,6 @@ def cards_html(health: list[BandHealth], night: str) -> Safe:
             ).format(h.worst, h.band, h.sentence, join(badges))
         )
     return Safe('<h1 class="sr">Review of {}</h1><div class="cards">{}</div>').format(night, join(cards))
-
-
-def alerts_html(snapshot: Snapshot, night: str) -> Safe:
-    """Return the alerts that are open in a night, worst first."""
-    a = snapshot.alerts
-    # An alert is latched; that scans of a night had a stand-in is a matter of that night.
-    recent = (a["product"] != "scans") | (a["last_night"] >= _days_before(night, 3))
-    open_now = a[(a["night"] <= night) & recent & a["life"].isin(("open", "acknowledged"))]
-    rank = {"DRIFT": 0, "WATCH": 1, "NOTICE": 2}
-
-    def order(r: dict[str, Any]) -> tuple[bool, bool, int, int]:
-        """Put what nobody has seen first, then what is still there, the worst, the newest."""
-        over = r["product"] != "scans" and bool(r["over"]) and r["last_night"] < night
-        return r["life"] != "open", over, rank.get(r["state"], 3), -int(r["night"].replace("-", ""))
-
-    records = [{str(k): v for k, v in r.items()} for r in open_now.to_dict("records")]
-    ordered = sorted(_one_matter(records), key=order)
-    rows = []
-    for r in ordered:
-        name = {"DRIFT": "bad", "NOTICE": "notice"}.get(r["state"], "watch")
-        state = STATES[name]
-        page = "scans" if r["product"] == "scans" else "trends"
-        target = search(
-            View(
-                page=page,
-                night=r["night"] if page == "scans" else night,
-                band=r["band"],
-                product="" if page == "scans" else r["product"],
-                region=r["region"],
-            )
-        )
-        since = "new tonight" if r["night"] == night else f"seen on {r['night']}"
-        since += ", over" if order(r)[1] else ""
-        since += f" · {life_words(r)}" if life_words(r) else ""
-        rows.append(
-            Safe(
-                '<li class="{}"><span class="sign" aria-hidden="true">{}</span><div><a data-nav href="{}">{}</a>'
-                '<div class="muted">{} · {}</div></div></li>'
-            ).format(
-                name,
-                state.sign,
-                target,
-                r["text"],
-                r["state"].capitalize(),
-                since,
-            )
-        )
-    body = (
-        Safe('<ul data-scroll="alerts" data-more="more" tabindex="0" aria-label="open alerts">{}</ul>').format(
-            join(rows)
-        )
-        if rows
-        else Safe('<div class="empty">{}</div>').format(
-            # A night that is still in work may raise one yet.
-            "… No open alert so far; the run at work has yet to judge what is new."
-            if snapshot.activity.since
-            else "✓ No open alert."
-        )
-    )
-    more = Safe('<p class="more muted" aria-hidden="true"></p>') if len(rows) > 1 else ""
-    return Safe('<section class="card alerts"><h2>Open alerts <span class="muted">{}</span></h2>{}{}</section>').format(
-        len(rows) or "", body, more
-    )
-
-
-def life_words(alert: dict[str, Any]) -> str:
-    """Return what people said about an alert; empty if nobody did."""
-    if alert["life_note"]:
-        return str(alert["life_note"])
-    if alert["life"] == "open":
-        return ""
-    until = f" until {alert['life_until']}" if alert["life_until"] else ""
-    return f"{alert['life']} by {alert['life_by']}{until}: {alert['life_reason']}"
-
-
-def _one_matter(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the alerts, the proposals of one hardware period by several products of a band as one."""
-    kept: list[dict[str, Any]] = []
-    proposals: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for alert in alerts:
-        if alert["metric"] == "hardware period":
-            proposals.setdefault((alert["band"], alert["night"]), []).append(alert)
-        else:
-            kept.append(alert)
-    for (band, night), group in proposals.items():
-        products = [a["product"] for a in group]
-        names = " and ".join([", ".join(products[:-1]), products[-1]] if len(products) > 1 else products)
-        nights = int(max(a["value"] for a in group))
-        text = (
-            f"{band}: the instrument changed on {night}. "
-            f"{names}: {nights} rejected nights in a row agree with each other. Start a hardware period on {night}"
-        )
-        kept.append({**group[-1], "text": text})
-    return kept
-
-
-def _days_before(night: str, days: int) -> str:
-    return str((pd.Timestamp(night) - pd.Timedelta(days=days)).date().isoformat())
 
 
 def legend_html() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ALERTS_CSS", "CARDS_CSS", "FOOT_CSS", "LEGEND_CSS", "MAPS_CSS", "MIDDLE_CSS", "PAIR_CSS", "STRIPS_CSS"]
+__all__ = ["CARDS_CSS", "FOOT_CSS", "LEGEND_CSS", "MAPS_CSS", "MIDDLE_CSS", "PAIR_CSS", "STRIPS_CSS"]
 
 CARDS_CSS = """
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; }
@@ -20,16 +20,6 @@ CARDS_CSS = """
 .word { font-size: 11px; white-space: nowrap; }
 @media (max-width: 700px) { .cards { grid-template-columns: 1fr; } .badges { grid-template-columns: repeat(3, 1fr); }
   .band h2 { min-height: 0; } }
-"""
-
-ALERTS_CSS = """
-.alerts { height: 372px; display: flex; flex-direction: column; }
-ul { list-style: none; margin: 8px 0 0; padding: 0; overflow: auto; flex: 1; }
-li { display: flex; gap: 8px; padding: 7px 0; border-bottom: 1px solid var(--line); font-size: 13px; }
-li a { color: var(--ink); } li .muted { font-size: 12px; }
-.sign { font-weight: 700; }
-.more { margin: 6px 0 0; font-size: 12px; } .more:empty { display: none; }
-@media (max-width: 700px) { .alerts { height: auto; max-height: 420px; } }
 """
 
 MIDDLE_CSS = """
@@ -55,7 +45,7 @@ LEGEND_CSS = """
 # The maps are as wide as the height that is left for them; the strips take the rest.
 FOOT_CSS = """
 :host { gap: 12px; margin-top: 12px; }
-:host > .ratio { flex: 0 1 562px; } :host > .sky { flex: 1 1 0; }
+:host > .ratio { flex: 0 1 502px; } :host > .sky { flex: 1 1 0; }
 @media (max-width: 1000px) {
   :host { flex-direction: column !important; height: auto !important; }
   :host > * { flex: none !important; height: auto !important; width: 100% !important; }
@@ -63,7 +53,7 @@ FOOT_CSS = """
 """
 
 MAPS_CSS = """
-.maps { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 190px)); gap: 12px; margin-top: 8px; }
+.maps { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 170px)); gap: 12px; margin-top: 8px; }
 .map { color: var(--ink); font-size: 12px; text-decoration: none; min-width: 0; }
 .map img, .hole { width: 100%; aspect-ratio: 1; border-radius: 6px; display: block; image-rendering: pixelated;
   object-fit: contain; }
@@ -75,7 +65,7 @@ MAPS_CSS = """
 """
 
 STRIPS_CSS = """
-.strips { margin-top: 8px; max-height: 176px; overflow: auto; }
+.strips { margin-top: 8px; max-height: 160px; overflow: auto; }
 .strip { display: grid; grid-template-columns: 84px 1fr 48px; gap: 8px; align-items: center; color: var(--ink);
   padding: 3px 0; font-size: 12px; }
 .blocks { display: flex; gap: 2px; }

@@ -11,8 +11,8 @@ from monitor.collect import Row, Snapshot
 from monitor.collect_decisions import Signature
 from monitor.collect_scan import records
 from monitor.compute import BandHealth, band_health
+from monitor.compute_alerts import OpenAlert, open_alerts
 from monitor.palette import STATES, State
-from monitor.report.alerts import OpenAlert, open_alerts
 
 __all__ = ["NightFacts", "age_nights", "days_before", "decisions_of", "night_facts"]
 

@@ -11,9 +11,9 @@ from monitor.collect import Collector, Snapshot
 from monitor.collect_series import worst
 from monitor.components.html import Safe, join
 from monitor.compute import BandHealth
+from monitor.compute_alerts import OpenAlert
 from monitor.compute_scan import number
 from monitor.palette import STATES
-from monitor.report.alerts import OpenAlert
 from monitor.report.facts import NightFacts, days_before, night_facts
 from monitor.report.figures import Panel, panel_svg
 from monitor.report.maps import maps_html

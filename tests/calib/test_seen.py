@@ -39,7 +39,7 @@ def test_it_stays_when_the_archive_is_made_anew(four_nights: Night, tmp_path: An
         (schema.flats, {"canonical_key": "x"}),
         (schema.darks, {"key": "x"}),
         (schema.scans, {"status": "substituted"}),
-        (schema.sky_offsets, {"used_block": 1}),
+        (schema.scans, {"cause": "sky offset of blocks 0 ← 1"}),
         (schema.states, {"state": "WATCH"}),
     ],
 )

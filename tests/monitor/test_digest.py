@@ -27,7 +27,7 @@ from monitor.digest import DigestError, load_config, run_digest
 from monitor.digest.config import EmailSettings
 from monitor.digest.message import chat_json, email_of, html_of, text_of
 from monitor.digest.summary import Summary, summarise
-from monitor.report.alerts import open_alerts
+from monitor.compute_alerts import open_alerts
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from monitor.collect import Collector, Snapshot
 from monitor.collect_activity import Activity
 from monitor.collect_decisions import Signature
 from monitor.compute import band_health
-from monitor.pages.review_markup import alerts_html
+from monitor.pages.review_alerts import alerts_html
 from monitor.palette import STATES
 from monitor.report import find_night, report_html
 

@@ -13,7 +13,7 @@ from monitor.collect import Collector, Snapshot
 from monitor.collect_activity import Activity
 from monitor.collect_states import States
 from monitor.compute import band_health, judged, telling
-from monitor.pages.review_markup import alerts_html
+from monitor.pages.review_alerts import alerts_html
 
 
 @pytest.mark.parametrize(

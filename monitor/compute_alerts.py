@@ -1,4 +1,4 @@
-"""The alerts that are open in a night, in the order in which Review has them."""
+"""The alerts that are open in a night, the most pressing first: for the page, its report and the digest alike."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 from monitor.collect import Row, Snapshot
 from monitor.collect_scan import records
-from monitor.pages.review_markup import life_words
 
-__all__ = ["OpenAlert", "open_alerts"]
+__all__ = ["OpenAlert", "life_words", "open_alerts"]
 
 _RANK = {"DRIFT": 0, "WATCH": 1, "NOTICE": 2}
 _STATES = {"DRIFT": "bad", "NOTICE": "notice"}
@@ -76,6 +75,16 @@ def open_alerts(snapshot: Snapshot, night: str) -> tuple[OpenAlert, ...]:
     standing = a["life"].isin(("open", "acknowledged"))
     found = [_alert(r, night) for r in _one_matter(records(a[(a["night"] <= night) & recent & standing]))]
     return tuple(sorted(found, key=_order))
+
+
+def life_words(alert: Row) -> str:
+    """Return what people said about an alert; empty if nobody did."""
+    if alert["life_note"]:
+        return str(alert["life_note"])
+    if alert["life"] == "open":
+        return ""
+    until = f" until {alert['life_until']}" if alert["life_until"] else ""
+    return f"{alert['life']} by {alert['life_by']}{until}: {alert['life_reason']}"
 
 
 def _order(a: OpenAlert) -> tuple[bool, bool, int, int]:
