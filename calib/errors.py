@@ -6,6 +6,7 @@
     ├── ProfileError      an instrument profile that cannot be used (carries every fault)
     ├── RawFileError      a raw file that is refused (carries path and reason)
     ├── ArchiveError      an archive that is missing, locked, too new or damaged
+    │   └── ArchiveBusy       an archive that another run is writing to
     └── DecisionError     a decision that names nothing or contradicts itself
         └── DecisionConflict  a decision that another person's has overtaken
 """
@@ -14,7 +15,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["ArchiveError", "CalibError", "DecisionConflict", "DecisionError", "ProfileError", "RawFileError"]
+__all__ = [
+    "ArchiveBusy",
+    "ArchiveError",
+    "CalibError",
+    "DecisionConflict",
+    "DecisionError",
+    "ProfileError",
+    "RawFileError",
+]
 
 
 class CalibError(Exception):
@@ -62,6 +71,10 @@ class RawFileError(CalibError):
 
 class ArchiveError(CalibError):
     """An archive that is missing, locked, made by a newer version, or damaged."""
+
+
+class ArchiveBusy(ArchiveError):
+    """An archive that another run is writing to; it will be free again."""
 
 
 class DecisionError(CalibError):

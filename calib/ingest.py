@@ -16,9 +16,12 @@ from calib.night import FileOutcome
 from calib.profile import Profile
 from calib.raw import Identity, Sequence, find_raw, group_sequences, identify
 
-__all__ = ["register_files", "rules_hash", "sequences_of", "write_outcomes"]
+__all__ = ["UNREADABLE", "register_files", "rules_hash", "sequences_of", "write_outcomes"]
 
 Row = dict[str, Any]
+
+UNREADABLE = "cannot be read: "
+"""How the reason begins where no byte of the file is to blame."""
 
 _UNREAD: Row = {
     "obs_type": None,
@@ -45,8 +48,11 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
     """
     f, rules = schema.files, rules_hash(profile)
     columns = (f.c.path, f.c.size, f.c.mtime_ns, f.c.rules_hash)
-    # A file that was gone and is back is new.
-    known = {r["path"]: r for r in archive.rows(sa.select(*columns).where(f.c.status != "gone"))}
+    # A file that was gone and is back is new. One that could not be read may be readable now: what was in the way was
+    # a disk, a network or a permission, and none of these shows in its size and time.
+    again = sa.and_(f.c.status == "refused", f.c.reason.startswith(UNREADABLE))
+    known = {r["path"]: r for r in archive.rows(sa.select(*columns).where(f.c.status != "gone", ~again))}
+    failed = {r["path"]: r["reason"] for r in archive.rows(sa.select(f.c.path, f.c.reason).where(again))}
     fresh: list[tuple[Path, int, int]] = []
     for path in find_raw(Path(p).absolute() for p in paths):
         try:
@@ -82,7 +88,7 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
         rows = list(pool.map(look, fresh))
     with archive.begin() as connection:
         upsert(connection, f, rows)
-    return len(rows)
+    return sum(r["status"] != "refused" or failed.get(r["path"]) != r["reason"] for r in rows)
 
 
 def _identity_columns(identity: Identity) -> Row:

@@ -43,7 +43,7 @@ from calib.rejudge import judge_blocks
 from calib.standards import Standards, drop_product, record_product, refresh_file
 from calib.supplied import SuppliedJob
 
-__all__ = ["Progress", "RunReport", "run_survey"]
+__all__ = ["Progress", "RunReport", "RunStopped", "is_settled", "run_survey"]
 
 Row = dict[str, Any]
 
@@ -92,6 +92,10 @@ class RunReport:
         return self.new_files == 0 and not self.settled
 
 
+class RunStopped(BaseException):
+    """Raised by ``progress`` to end a run between two products; the next run goes on from there."""
+
+
 def _quiet(done: int, total: int, what: str) -> None:
     pass
 
@@ -137,6 +141,12 @@ def run_survey(
         return _Run(archive, profile, frames, scans, workers, progress).run(raw)
 
 
+def is_settled(archive: Archive, profile: Profile) -> bool:
+    """Return whether a run without new files would find nothing to do, damaged products aside."""
+    settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled"))
+    return settled == _state(archive, profile) and not _pending_nights(archive)
+
+
 class _Run:
     def __init__(
         self,
@@ -169,8 +179,8 @@ class _Run:
             self.report.new_files = register_files(archive, profile, raw, self.workers)
             damaged = self._forget_damaged()
             supplied = self._take_supplied()
-            state = self._state()
-            pending = self._pending_nights()
+            state = _state(archive, profile)
+            pending = _pending_nights(archive)
             settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled")) == state
             everything = bool(damaged) or supplied or not settled
             if pending or everything or self._lacks_frames():
@@ -181,8 +191,11 @@ class _Run:
                 # Scans that still wait are found again by the next run that calibrates any.
                 if self.scans:
                     with archive.begin() as connection:
-                        upsert(connection, schema.meta, [{"name": "settled", "value": self._state()}])
+                        upsert(connection, schema.meta, [{"name": "settled", "value": _state(archive, profile)}])
             status = "done"
+        except RunStopped:
+            status = "stopped"
+            raise
         finally:
             p, f = schema.products, schema.files
             made = archive.rows(sa.select(p.c.night).where(p.c.made >= row["started"]))
@@ -224,20 +237,6 @@ class _Run:
         # The lock is ours: whatever still says that it runs does not.
         with self.archive.begin() as connection:
             connection.execute(sa.update(r).where(r.c.status == "running").values(status="killed"))
-
-    def _state(self) -> str:
-        """Return a hash of everything but the raw files that the archive's content depends on."""
-        # A signature or a remark changes nothing that is computed.
-        standing = [f"{d['id']}" for d in active_decisions(self.archive) if d["kind"] in _RULING]
-        numbers = [f"{k}{v}" for k, v in sorted(ALGORITHM.items())]
-        return combine_key("compare", self.profile.hash, *numbers, *standing)
-
-    def _pending_nights(self) -> list[str]:
-        f = schema.files
-        query = sa.select(f.c.night).where(f.c.status == "pending", f.c.night.is_not(None)).distinct()
-        return sorted(
-            r["night"] for r in self.archive.rows(query.where(f.c.obs_type.in_(("dark", "twilight", "scan"))))
-        )
 
     def _lacks_frames(self) -> bool:
         if not self.frames:
@@ -584,10 +583,12 @@ class _Run:
         with self.archive.begin() as connection:
             for r in gone:
                 path, new = r["path"], moved[r["path"]]
+                values: Row
                 if new is not None:
                     values = {"status": "gone", "reason": f"moved to {new}"}
                 elif r["status"] == "pending":
-                    values = {"status": "refused", "reason": "no such file"}
+                    # Of no size: whenever it is back, as after a lost connection, it is new.
+                    values = {"status": "refused", "reason": "no such file", "size": -1}
                 else:
                     continue
                 connection.execute(sa.update(schema.files).where(schema.files.c.path == path).values(**values))
@@ -613,8 +614,10 @@ class _Run:
                     waiting.append(pool.submit(job.run))
                     if len(waiting) > 2 * self.workers:
                         self._apply(waiting.pop(0).result())
+                        self.progress(done, total, what)
                 while waiting:
                     self._apply(waiting.pop(0).result())
+                    self.progress(done, total, what)
             finally:
                 for future in waiting:
                     future.cancel()
@@ -674,6 +677,20 @@ class _Run:
             reason = f"{len(p.nights)} rejected responsivities since {p.first} agree with each other"
             decide(self.archive, who="pipeline", kind="period", night=night, band=band, reason=reason)
         return bool(new)
+
+
+def _state(archive: Archive, profile: Profile) -> str:
+    """Return a hash of everything but the raw files that the archive's content depends on."""
+    # A signature or a remark changes nothing that is computed.
+    standing = [f"{d['id']}" for d in active_decisions(archive) if d["kind"] in _RULING]
+    numbers = [f"{k}{v}" for k, v in sorted(ALGORITHM.items())]
+    return combine_key("compare", profile.hash, *numbers, *standing)
+
+
+def _pending_nights(archive: Archive) -> list[str]:
+    f = schema.files
+    query = sa.select(f.c.night).where(f.c.status == "pending", f.c.night.is_not(None)).distinct()
+    return sorted(r["night"] for r in archive.rows(query.where(f.c.obs_type.in_(("dark", "twilight", "scan")))))
 
 
 def _had_frames(rows: dict[str, Row]) -> bool:

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from calib.archive import schema
-from calib.errors import ArchiveError
+from calib.archive.trouble import speak_plainly
+from calib.errors import ArchiveBusy, ArchiveError
 from calib.profile import Profile
 
 __all__ = ["Archive", "utc_now"]
@@ -72,6 +73,7 @@ class Archive:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
 
+        speak_plainly(engine, str(self.path))
         return engine
 
     def _check_schema(self, create: bool) -> None:
@@ -105,7 +107,7 @@ class Archive:
                 _take(handle)
             except OSError as error:
                 holder = os.pread(handle, 40, 0).decode("ascii", "replace").strip()
-                raise ArchiveError(
+                raise ArchiveBusy(
                     f"another run ({holder or 'unknown'}) is writing to {self.root}; wait for it to end"
                 ) from error
             os.ftruncate(handle, 0)
