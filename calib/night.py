@@ -34,11 +34,12 @@ from calib.archive.products import (
     write_product,
 )
 from calib.checks import check_table, evaluate
-from calib.dark import Dark, make_dark
+from calib.dark import Dark, make_dark, mask_sentinels
 from calib.errors import RawFileError
 from calib.flags import flag
+from calib.frame_store import FrameStore
 from calib.profile import CubeLayout, Profile
-from calib.raw import Identity, Sequence, read_frames
+from calib.raw import Identity, RawFrames, Sequence, read_frames
 from calib.responsivity import Responsivity, make_responsivity
 from calib.scan import CalibratedBlock, Master, ScanCalibration, calibrate_scan
 
@@ -84,6 +85,17 @@ class Loaded:
     inputs: tuple[Input, ...]
     outcomes: tuple[FileOutcome, ...]
     temperature_k: float | None
+    stores: tuple[FrameStore, ...] = ()
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether there are so many frames that they do not stay in memory; sentinels in them are NaN then."""
+        return any(s.on_disk for s in self.stores)
+
+    def release(self, first: int, end: int) -> None:
+        """Let frames that are not needed for now leave memory."""
+        for store in self.stores:
+            store.release(first, end)
 
     @property
     def hashes(self) -> tuple[str, ...]:
@@ -91,54 +103,107 @@ class Loaded:
         return tuple(i.hash for i in self.inputs)
 
 
-def load_sequence(sequence: Sequence, profile: Profile) -> Loaded | tuple[FileOutcome, ...]:
+def load_sequence(
+    sequence: Sequence, profile: Profile, scratch: Path | None = None
+) -> Loaded | tuple[FileOutcome, ...]:
     """Read and verify all files of a sequence.
 
     A file that cannot be read is refused and the rest goes on; one that holds the frames of another is a
     duplicate. Only the outcomes are returned if no file is left.
+
+    Parameters
+    ----------
+    scratch : Path, optional
+        Folder in which frames may lie that are too many for the memory.
     """
     single = not isinstance(profile.layout, CubeLayout)
     outcomes: list[FileOutcome] = []
-    used: list[tuple[Identity, Any]] = []
+    used: list[_Used] = []
+    stores: dict[str, FrameStore] = {}
+    # The frames of the first file are copied only when a second one comes: most sequences are one file.
+    alone: dict[str, NDArray[Any]] = {}
+    room = sum(i.n_frames for i in sequence.files)
+
+    def keep(raw: dict[str, NDArray[Any]]) -> None:
+        for name, frames in raw.items():
+            if name not in stores:
+                stores[name] = FrameStore(room, frames.shape[1:], frames.dtype, scratch)
+            store = stores[name]
+            store.add(mask_sentinels(frames, profile.detector.sentinels) if store.on_disk else frames)
+
     for identity in sequence.files:
         try:
             frames = read_frames(identity.path, profile)
         except RawFileError as error:
             outcomes.append(FileOutcome(str(identity.path), "refused", error.reason))
             continue
+        there = alone or {name: store.frames for name, store in stores.items()}
         twin = next(
-            (i for i, f in used if f.content_hash == frames.content_hash or _same_frames(i, f, identity, frames)), None
+            (u for u in used if u.hash == frames.content_hash or _same_frames(u, there, identity, frames, profile)),
+            None,
         )
         notes = "; ".join(frames.notes)
         if twin is not None:
-            reason = f"same frames as {twin.path}"
+            reason = f"same frames as {twin.identity.path}"
             outcomes.append(FileOutcome(str(identity.path), "duplicate", reason, frames.content_hash, notes))
         elif used and sequence.obs_type == "scan" and not single:
-            reason = f"scan {sequence.scan} of this night and band is already there: {used[0][0].path}"
+            reason = f"scan {sequence.scan} of this night and band is already there: {used[0].identity.path}"
             outcomes.append(FileOutcome(str(identity.path), "refused", reason, frames.content_hash, notes))
         else:
             outcomes.append(FileOutcome(str(identity.path), "used", "", frames.content_hash, notes))
-            used.append((identity, frames))
+            first = used[-1].first + len(used[-1].time_mjd) if used else 0
+            used.append(_Used(identity, frames.content_hash, first, frames.time_mjd, frames.ra_deg, frames.dec_deg))
+            if len(used) == 1:
+                alone = frames.raw
+            else:
+                if alone:
+                    keep(alone)
+                    alone = {}
+                keep(frames.raw)
     if not used:
         return tuple(outcomes)
-    temperatures = [i.temperature_k for i, _ in used if i.temperature_k is not None]
-    first = used[0][1]
-    one = len(used) == 1
+    temperatures = [u.identity.temperature_k for u in used if u.identity.temperature_k is not None]
     return Loaded(
-        raw=first.raw if one else {n: np.concatenate([f.raw[n] for _, f in used]) for n in first.raw},
-        time_mjd=np.concatenate([f.time_mjd for _, f in used]),
-        ra_deg=np.concatenate([f.ra_deg for _, f in used]),
-        dec_deg=np.concatenate([f.dec_deg for _, f in used]),
-        inputs=tuple(Input("raw", Path(i.path).name, f.content_hash) for i, f in used),
+        raw=dict(alone) or {name: store.frames for name, store in stores.items()},
+        time_mjd=np.concatenate([u.time_mjd for u in used]),
+        ra_deg=np.concatenate([u.ra_deg for u in used]),
+        dec_deg=np.concatenate([u.dec_deg for u in used]),
+        inputs=tuple(Input("raw", Path(u.identity.path).name, u.hash) for u in used),
         outcomes=tuple(outcomes),
         temperature_k=float(np.mean(temperatures)) if temperatures else None,
+        stores=tuple(stores.values()),
     )
 
 
-def _same_frames(a: Identity, fa: Any, b: Identity, fb: Any) -> bool:
-    if a.start_mjd is None or b.start_mjd is None or abs(a.start_mjd - b.start_mjd) * 86400 > 5e-4:
+@dataclass(frozen=True)
+class _Used:
+    """A file whose frames are used, from which on they lie in the sequence, and what is kept of it beside them."""
+
+    identity: Identity
+    hash: str
+    first: int
+    time_mjd: NDArray[np.float64]
+    ra_deg: NDArray[np.float64]
+    dec_deg: NDArray[np.float64]
+
+
+def _same_frames(
+    used: _Used, there: Mapping[str, NDArray[Any]], other: Identity, frames: RawFrames, profile: Profile
+) -> bool:
+    start, begin = used.identity.start_mjd, other.start_mjd
+    if start is None or begin is None or abs(start - begin) * 86400 > 5e-4:
         return False
-    return fa.raw.keys() == fb.raw.keys() and all(np.array_equal(fa.raw[n], fb.raw[n]) for n in fa.raw)
+    if there.keys() != frames.raw.keys():
+        return False
+    end = used.first + len(used.time_mjd)
+    return all(_equal(a[used.first : end], frames.raw[name], profile) for name, a in there.items())
+
+
+def _equal(kept: NDArray[Any], new: NDArray[Any], profile: Profile) -> bool:
+    if kept.dtype.kind != "f":
+        return np.array_equal(kept, new)
+    # What is kept may have become floats for another file's sake, its sentinels NaN.
+    return np.array_equal(kept, mask_sentinels(new, profile.detector.sentinels).astype(kept.dtype), equal_nan=True)
 
 
 @dataclass(frozen=True)
@@ -427,7 +492,7 @@ class ScanJob:
 
     def run(self) -> JobResult:
         """Do the work; without dark or canonical the files are only verified."""
-        loaded = load_sequence(self.sequence, self.profile)
+        loaded = load_sequence(self.sequence, self.profile, self.root)
         if not isinstance(loaded, Loaded):
             return JobResult(loaded)
         products: list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]] = []
@@ -501,8 +566,9 @@ class ScanJob:
             "read": read,
             "dark": master,
             "canonical": canonical,
-            "profile": profile,
+            "profile": _without_sentinels(profile) if loaded.on_disk else profile,
             "rulings": ruled,
+            "release": loaded.release,
         }
         if self.frames:
             path = frames_path(s.night, s.band, s.scan, read)
@@ -597,6 +663,11 @@ class ScanJob:
             }
             for k, b in enumerate(result.blocks)
         ]
+
+
+def _without_sentinels(profile: Profile) -> Profile:
+    """Return a profile for frames whose sentinels are NaN already, so that nobody looks through all of them again."""
+    return profile.model_copy(update={"detector": profile.detector.model_copy(update={"sentinels": ()})})
 
 
 def _master(root: Path, path: str) -> Master:

@@ -6,6 +6,7 @@ frame its offset) for the output, which streams: some frames are made while othe
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -118,6 +119,7 @@ def calibrate_scan(
     rulings: Mapping[int, Ruling] | None = None,
     sink: Callable[[CalibratedBlock], None] | None = None,
     errors: bool = True,
+    release: Callable[[int, int], None] | None = None,
 ) -> ScanCalibration:
     """Calibrate one read of a scan.
 
@@ -133,6 +135,8 @@ def calibrate_scan(
         Receives the final frames, a few at a time and in order; their arrays are used again after it returns.
     errors : bool
         Whether the final frames get errors.
+    release : callable, optional
+        Told that raw frames ``first`` to ``end`` (excluded) are not needed for now.
 
     Returns
     -------
@@ -159,7 +163,7 @@ def calibrate_scan(
     reads = _Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel())
     level, shift = np.empty(n), np.empty(n)
     with ThreadPoolExecutor(THREADS) as pool:
-        offsets = _sky_offsets(pool, reads, bounds, level, good, profile)
+        offsets = _sky_offsets(pool, reads, bounds, level, good, profile, release or _keep)
         limits = profile.limits_for("sky_offset", band, read)
         verdicts = [judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn) for o in offsets]
         verdicts = ruled(verdicts, rulings or {})
@@ -174,25 +178,27 @@ def calibrate_scan(
                 offset - _or_zero(offsets[u].value.ravel()), terms, bits.ravel().astype(np.uint8), np.zeros(2)
             )
 
-        finals = [pool.submit(final, k, u) for k, u in enumerate(used)]
         step = max(1, PIECE_PIXELS // n_pixels)
-        pieces = [
-            (k, a, min(a + step, b + 1)) for k, (first, b) in enumerate(bounds) for a in range(first, b + 1, step)
-        ]
         room = [_Room(min(step, n), n_pixels, errors=errors) for _ in range(THREADS + 1)]
 
-        def finish(number: int) -> CalibratedBlock:
-            k, first, end = pieces[number]
-            made = reads.finish(first, end, level[first:end], finals[k].result(), room[number % len(room)])
+        def finish(number: int, first: int, end: int, shared: Future[_Final]) -> CalibratedBlock:
+            made = reads.finish(first, end, level[first:end], shared.result(), room[number % len(room)])
             shift[first:end] = made.shift
+            if release is not None:
+                release(first, end)
             return CalibratedBlock(first, made.value, made.error, made.mask)
 
         # Some pieces are made while the last one is on its way: their arrays are used again in turn.
         waiting: deque[Future[CalibratedBlock]] = deque()
-        for number in range(len(pieces)):
-            waiting.append(pool.submit(finish, number))
-            if len(waiting) == len(room):
-                _deliver(waiting.popleft(), sink)
+        number = itertools.count()
+        for k, (begin, last) in enumerate(bounds):
+            # What the frames of a block share is as large as many of them: it is made when it is needed.
+            shared = pool.submit(final, k, used[k])
+            for first in range(begin, last + 1, step):
+                end = min(first + step, last + 1)
+                waiting.append(pool.submit(finish, next(number), first, end, shared))
+                if len(waiting) == len(room):
+                    _deliver(waiting.popleft(), sink)
         while waiting:
             _deliver(waiting.popleft(), sink)
     status, cause = scan_status(verdicts, used)
@@ -286,6 +292,7 @@ def _sky_offsets(
     level: NDArray[np.float64],
     good: NDArray[np.bool_],
     profile: Profile,
+    release: Callable[[int, int], None],
 ) -> list[SkyOffset]:
     """Return the sky offset of every block; write the levels of the frames."""
     alpha, cells = profile.sky.alpha, profile.detector.cells
@@ -301,6 +308,7 @@ def _sky_offsets(
     def conclude(trimmed: TrimmedReads, first: int, end: int, before: list[Future[None]]) -> SkyOffset:
         for part in before:
             part.result()
+        release(first, end)
         return sky_offset(trimmed.result, level[first:end], good=good, first=first, cells=cells)
 
     def single(first: int, end: int) -> SkyOffset:
@@ -321,6 +329,10 @@ def _sky_offsets(
         parts = [pool.submit(trim, trimmed, a, b, levels) for a, b in shares(reads.n_pixels, TILE)]
         offsets.append(pool.submit(conclude, trimmed, first, end, parts))
     return [offset.result() for offset in offsets]
+
+
+def _keep(first: int, end: int) -> None:
+    """Let no frame go."""
 
 
 def _or_zero(values: NDArray[np.float32]) -> NDArray[np.float32]:
