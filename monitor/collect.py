@@ -381,7 +381,7 @@ class Collector:
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
         names = [c.name for c in query.selected_columns]
-        columns = [sa.type_coerce(c, sa.Text) if isinstance(c.type, sa.JSON) else c for c in query.selected_columns]
+        columns = [sa.cast(c, sa.Text) if isinstance(c.type, sa.JSON) else c for c in query.selected_columns]
         with self.archive.engine.connect() as connection:
             rows = connection.execute(query.with_only_columns(*columns)).all()
         if not rows:
@@ -413,7 +413,7 @@ class Collector:
     def files(self, night: str | None = None, status: str | None = None) -> pd.DataFrame:
         """Return the rows of raw files."""
         f = schema.files
-        query = sa.select(f).order_by(f.c.night, f.c.band, f.c.start_iso, f.c.path)
+        query = sa.select(f).order_by(*(c.nulls_first() for c in (f.c.night, f.c.band, f.c.start_iso)), f.c.path)
         if night is not None:
             query = query.where(f.c.night == night)
         if status is not None:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from calib.archive.place import stamp_of
 from calib.errors import CalibError
 from monitor.collect import Collector
 
 __all__ = ["Source"]
-
-Stamp = tuple[int, int]
 
 
 class Source:
@@ -33,7 +32,7 @@ class Source:
         self._waiting = waiting or (lambda: "")
         self._lock = threading.Lock()
         self._collector: Collector | None = None
-        self._opened: Stamp | None = None
+        self._opened: tuple[int, ...] | None = None
 
     def collector(self) -> Collector:
         """Return the collector of the archive that is in the folder now.
@@ -44,19 +43,19 @@ class Source:
             If there is none, or it cannot be used.
         """
         with self._lock:
-            stamp = self._stamp()
+            stamp = stamp_of(self.root)
             if self._collector is None or stamp is None or stamp != self._opened:
                 if self._collector is not None:
                     self._collector.archive.close()
                 self._collector = None
                 self._collector = Collector(self.root)
-                self._opened = self._stamp()
+                self._opened = stamp_of(self.root)
             return self._collector
 
     def serves(self, collector: Collector) -> bool:
         """Whether a session's collector reads what is in the folder now."""
         with self._lock:
-            return collector is self._collector and self._opened == self._stamp()
+            return collector is self._collector and self._opened == stamp_of(self.root)
 
     def problem(self) -> str:
         """Return why there is nothing to show, with what to do about it; empty if there is something."""
@@ -73,11 +72,3 @@ class Source:
                 "one with `calib run RAW --archive DIR`"
             )
         return self._waiting() or reason
-
-    def _stamp(self) -> Stamp | None:
-        """Return what tells one database file from another of the same name."""
-        try:
-            found = (self.root / "archive.sqlite").stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino

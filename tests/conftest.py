@@ -5,13 +5,34 @@ A test that changes an archive works on a copy.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import postgresql
 import pytest
 from small_camera import Night, run, small, small_text, survey_of, write_raw
 
 from calib.profile import Profile
 from calib.simulate import ArraySwap, CloudGradient
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rows_on_server() -> Iterator[None]:
+    """Where a PostgreSQL server is named, all archives keep their rows there."""
+    if not postgresql.server():
+        yield
+        return
+    with postgresql.archives_made_there(postgresql.server()):
+        yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of one database are skipped on the other one, and say why."""
+    if postgresql.server() and (mark := item.get_closest_marker("sqlite")):
+        pytest.skip(f"SQLite only: {mark.args[0]}")
+    if not postgresql.server() and item.get_closest_marker("postgresql"):
+        (pytest.fail if os.environ.get(postgresql.REQUIRED) else pytest.skip)(postgresql.NONE)
 
 
 @pytest.fixture(scope="session")

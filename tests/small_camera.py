@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from postgresql import copy_rows
 
 from calib.archive import schema
 from calib.archive.database import Archive
+from calib.archive.place import REMEMBERED
 from calib.archive.products import file_hash
 from calib.profile import Profile, parse_profile
 from calib.simulate import Survey, file_name, write_sequence
@@ -139,6 +141,8 @@ def assert_same(one: Path, other: Path, **options: Any) -> None:
 def copy_archive(archive: Path, to: Path) -> Path:
     """A copy whose files have the times of the original, so that a run finds nothing to do."""
     shutil.copytree(archive, to)
+    if (to / REMEMBERED).exists():
+        copy_rows(archive, to)
     return to
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
-from calib.archive import schema
-from calib.archive.trouble import speak_plainly
-from calib.errors import ArchiveBusy, ArchiveError
+from calib.archive import migrations, schema
+from calib.archive.engines import engine_of
+from calib.archive.locks import ServerLock, folder_is_locked, locked_folder
+from calib.archive.place import place_of
+from calib.errors import ArchiveError
 from calib.profile import Profile
 
 __all__ = ["Archive", "utc_now"]
@@ -38,100 +38,84 @@ class Archive:
         The folder.
     create : bool
         Make folder and database if they are not there.
+    database : str, optional
+        Where the rows of a new archive are kept, as in `calib.archive.place.place_of`.
+    upgrade : callable, optional
+        Bring an archive of an older version up to this one, after a backup; called with a line that says so. Without,
+        such an archive is refused.
 
     Raises
     ------
     ArchiveError
-        If there is no archive, or it was made by a newer version.
+        If there is no archive, its database cannot be used, or another version made it.
     """
 
-    def __init__(self, root: Path, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        create: bool = False,
+        database: str | None = None,
+        upgrade: Callable[[str], None] | None = None,
+    ) -> None:
         self.root = Path(root).absolute()
-        self.path = self.root / "archive.sqlite"
-        if not self.path.exists():
+        self.place, there = place_of(self.root, database)
+        if not there:
             if not create:
                 raise ArchiveError(f"{self.root} holds no archive; make one with `calib run RAW --archive {root}`")
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ArchiveError(f"{self.root} cannot be made: {error.strerror}; choose another folder") from error
-        self.engine = self._engine()
+        self.engine = engine_of(self.place)
+        # Whoever forgets to close an archive leaves no connection on the server.
+        weakref.finalize(self, self.engine.dispose)
+        self._server_lock = ServerLock(self.engine, self.place) if self.place.is_server else None
         try:
-            self._check_schema(create)
+            self._check_schema(create, there, upgrade)
         except sa.exc.DatabaseError as error:
             raise ArchiveError(
-                f"{self.path} cannot be used as a database ({error.orig}); move it away or restore it"
+                f"{self.place.name} cannot be used as a database ({error.orig}); move it away or restore it"
             ) from error
 
-    def _engine(self) -> Engine:
-        engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 30})
-
-        @sa.event.listens_for(engine, "connect")
-        def _settings(connection: Any, _: Any) -> None:
-            # WAL lets the page read while a run writes; NORMAL survives a crash of the process, FULL that of the
-            # machine.
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-
-        speak_plainly(engine, str(self.path))
-        return engine
-
-    def _check_schema(self, create: bool) -> None:
+    def _check_schema(self, create: bool, there: bool, upgrade: Callable[[str], None] | None) -> None:
         with self.engine.connect() as connection:
-            known = sa.inspect(connection).has_table("meta")
-        if not known:
+            version = migrations.version_of(connection, self.place)
+        if version is None:
             if not create:
-                raise ArchiveError(f"{self.path} is empty; fill it with `calib run RAW --archive {self.root}`")
-            with self.engine.begin() as connection:
-                schema.metadata.create_all(connection)
-                connection.execute(
-                    sa.insert(schema.meta).values(name="schema_version", value=str(schema.SCHEMA_VERSION))
-                )
-        version = int(self.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "schema_version")) or 0)
-        if version != schema.SCHEMA_VERSION:
-            raise ArchiveError(
-                f"{self.path} has schema version {version}, this program knows {schema.SCHEMA_VERSION}; "
-                + ("install a newer version" if version > schema.SCHEMA_VERSION else "make the archive anew")
-            )
+                raise ArchiveError(f"{self.place.name} is empty; fill it with `calib run RAW --archive {self.root}`")
+            migrations.make_tables(self.engine, self.place)
+            if self.place.is_server and not there:
+                # Not before: a folder that remembers a database that was never made would be in the way.
+                self.place.remember()
+            return
+        if version != schema.SCHEMA_VERSION and version in migrations.STEPS and upgrade is not None:
+            with self.writing():
+                migrations.upgrade(self.engine, self.place, upgrade)
+            return
+        migrations.refuse_other(version, self.place)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the archive for one writer; ArchiveError if another has it."""
-        lock = self.root / ".lock"
-        try:
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o664)
-        except OSError as error:
-            raise ArchiveError(f"{self.root} cannot be written: {error.strerror}; check its permissions") from error
-        try:
-            try:
-                _take(handle)
-            except OSError as error:
-                holder = os.pread(handle, 40, 0).decode("ascii", "replace").strip()
-                raise ArchiveBusy(
-                    f"another run ({holder or 'unknown'}) is writing to {self.root}; wait for it to end"
-                ) from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
-            yield
-        finally:
-            os.close(handle)
+        """Hold the archive for one writer; ArchiveBusy if another has it."""
+        with locked_folder(self.root):
+            if self._server_lock is None:
+                yield
+            else:
+                with self._server_lock.held():
+                    yield
 
     def being_written(self) -> bool:
         """Whether a writer holds the archive; one that was killed does not."""
-        try:
-            handle = os.open(self.root / ".lock", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(handle)
-        return False
+        return folder_is_locked(self.root) or (self._server_lock is not None and self._server_lock.is_held())
 
     def begin(self) -> Any:
-        """Return a context manager with a connection in one transaction."""
+        """Return a context manager with a connection in one transaction.
+
+        A writer that has lost its lock with the connection to the server does not get one.
+        """
+        if self._server_lock is not None:
+            self._server_lock.assure()
         return self.engine.begin()
 
     def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
@@ -164,24 +148,16 @@ class Archive:
 
     def announce(self) -> None:
         """Tell readers that what they show may have changed; called where rows and products agree."""
+        m = schema.meta
+        more = sa.cast(sa.cast(m.c.value, sa.BigInteger) + 1, sa.Text)
         with self.begin() as connection:
-            row = {"name": "revision", "value": str(self.revision() + 1)}
-            upsert(connection, schema.meta, [row])
+            # The database adds: two that announce at one moment must not give readers one number.
+            if not connection.execute(sa.update(m).where(m.c.name == "revision").values(value=more)).rowcount:
+                upsert(connection, m, [{"name": "revision", "value": "1"}])
 
     def close(self) -> None:
         """Release the database's connections."""
         self.engine.dispose()
-
-
-def _take(handle: int) -> None:
-    """Lock for writing. Whoever asks whether there is a writer holds the lock for an instant, so try more than once."""
-    for wait_s in (0.01, 0.05, 0.1, 0.2):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError:
-            time.sleep(wait_s)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def upsert(connection: Connection, table: sa.Table, rows: Iterable[Row], keep: tuple[str, ...] = ()) -> None:

@@ -51,7 +51,7 @@ def _columns(archive: Archive, table: sa.Table, names: list[str]) -> dict[str, A
     numbers = {c.name for c in columns if not isinstance(c.type, sa.JSON | sa.String)}
     parts: dict[str, list[Any]] = {n: [] for n in names}
     known: dict[str, dict[str, int]] = {n: {} for n in coded}
-    query = sa.select(*(sa.type_coerce(c, sa.Text) if isinstance(c.type, sa.JSON) else c for c in columns))
+    query = sa.select(*(sa.cast(c, sa.Text) if isinstance(c.type, sa.JSON) else c for c in columns))
     with archive.engine.connect() as connection:
         found = connection.execution_options(yield_per=CHUNK).execute(query)
         for rows in found.partitions(CHUNK):

@@ -46,12 +46,13 @@ def verdicts(archive: Archive, asked: Mapping[str, Any]) -> Table:
     for product, table in (("dark", schema.darks), ("flat", schema.flats), ("sky-offset", schema.sky_offsets)):
         own = {n: table.c[n] for n in ("night", "band", "status", "cause", "override")}
         of_some: dict[str, Any] = {
-            n: table.c[n] if n in table.c else sa.null().label(n) for n in ("read", "scan", "block")
+            n: table.c[n] if n in table.c else sa.cast(sa.null(), schema.sky_offsets.c[n].type).label(n)
+            for n in ("read", "scan", "block")
         }
         parts.append(sa.select(*own.values(), sa.literal(product).label("product"), *of_some.values()))
     union = sa.union_all(*parts).subquery()
     names = ("night", "band", "product", "read", "scan", "block", "status", "cause", "override")
-    order = [union.c[n] for n in ("night", "band", "product", "read", "scan", "block")]
+    order = [union.c[n].nulls_first() for n in ("night", "band", "product", "read", "scan", "block")]
     rows, total = _page(archive, sa.select(*(union.c[n] for n in names)), union, order, asked)
     if not total and asked.get("night") and asked["night"] not in _summaries(archive):
         raise NotThere(f"there is no night {asked['night']} in this archive")

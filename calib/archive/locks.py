@@ -1,0 +1,139 @@
+"""One writer at a time: a lock on the folder, and one on the server for writers on other machines."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from calib.archive.place import Place
+from calib.errors import ArchiveBusy, ArchiveError
+
+__all__ = ["ServerLock", "folder_is_locked", "locked_folder"]
+
+# Of a pair of numbers that name an advisory lock, the first one says that it is ours.
+_OURS = 0x56535052
+
+
+@contextmanager
+def locked_folder(root: Path) -> Iterator[None]:
+    """Hold a folder for one writer; ArchiveBusy if another has it."""
+    try:
+        handle = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o664)
+    except OSError as error:
+        raise ArchiveError(f"{root} cannot be written: {error.strerror}; check its permissions") from error
+    try:
+        try:
+            _take(handle)
+        except OSError as error:
+            holder = os.pread(handle, 40, 0).decode("ascii", "replace").strip()
+            raise ArchiveBusy(
+                f"another run ({holder or 'unknown'}) is writing to {root}; wait for it to end"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> None:
+    """Lock for writing. Whoever asks whether there is a writer holds the lock for an instant, so try more than once."""
+    for wait_s in (0.01, 0.05, 0.1, 0.2):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            time.sleep(wait_s)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def folder_is_locked(root: Path) -> bool:
+    """Whether a writer on this machine holds the folder; one that was killed does not."""
+    try:
+        handle = os.open(root / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+class ServerLock:
+    """A lock that a PostgreSQL server holds for as long as a connection lives.
+
+    Parameters
+    ----------
+    engine : Engine
+    place : Place
+        On a server.
+    """
+
+    def __init__(self, engine: Engine, place: Place) -> None:
+        self._engine, self._place = engine, place
+        self._connection: Connection | None = None
+        self._one_at_a_time = threading.Lock()
+        key = zlib.crc32(place.namespace.encode())
+        self._names = {"ours": _OURS, "key": key, "signed": key - (1 << 32 if key >= 1 << 31 else 0)}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it; ArchiveBusy if another writer has it."""
+        with self._engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            # Given back to the pool it would go on holding the lock.
+            connection.detach()
+            name = f"vesper, process {os.getpid()} on {platform.node()}"[:63]
+            connection.execute(sa.text("SELECT set_config('application_name', :name, false)"), {"name": name})
+            take = sa.text("SELECT pg_try_advisory_lock(CAST(:ours AS integer), CAST(:signed AS integer))")
+            if not connection.execute(take, self._names).scalar():
+                raise ArchiveBusy(
+                    f"another run ({self._holder() or 'unknown'}) is writing to {self._place.root}; wait for it to end"
+                )
+            self._connection = connection
+            try:
+                yield
+            finally:
+                self._connection = None
+
+    def assure(self) -> None:
+        """Raise ArchiveError if this writer held the lock and has lost it: another one may be at work."""
+        with self._one_at_a_time:
+            if self._connection is None:
+                return
+            mine = sa.text(f"{_HOLDERS} AND l.pid = pg_backend_pid()")
+            if self._connection.execute(mine, self._names).first() is None:
+                raise ArchiveError(
+                    f"the connection to {self._place.name} was lost for a while, and with it the right to write; the "
+                    "same command goes on from where this one stopped"
+                )
+
+    def is_held(self) -> bool:
+        """Whether a writer on any machine holds it; asking does not disturb one that is about to take it."""
+        return self._holder() is not None
+
+    def _holder(self) -> str | None:
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.text(_HOLDERS), self._names).first()
+        return None if found is None else str(found[0] or "").removeprefix("vesper, ")
+
+
+_HOLDERS = (
+    "SELECT a.application_name FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
+    "WHERE l.locktype = 'advisory' AND l.granted AND CAST(l.classid AS bigint) = CAST(:ours AS bigint) "
+    "AND CAST(l.objid AS bigint) = CAST(:key AS bigint) AND l.objsubid = 2 "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
