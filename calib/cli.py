@@ -147,6 +147,56 @@ def _refused_lines(archive: Any, most: int = 5) -> list[str]:
 
 
 @main.command()
+@click.argument("raw", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_archive_option
+@click.option(
+    "--instrument",
+    default=None,
+    help="Shipped profile or TOML file, for an archive that has not seen it yet.  [default: the archive's, else 2mass]",
+)
+@click.option("--interval", default=10.0, type=click.FloatRange(0.02, 3600), help="Seconds between two looks.")
+@click.option(
+    "--patience",
+    default=600.0,
+    type=click.FloatRange(0, 86400),
+    help="Seconds after which a file that is not whole and does not change any more is refused.",
+)
+@click.option("--frames/--no-frames", default=True, help="Write the final frames of scans.")
+@click.option("--workers", default=2, type=click.IntRange(1, 64), help="Jobs at a time.")
+def watch(
+    raw: tuple[Path, ...],
+    archive_dir: Path,
+    instrument: str | None,
+    interval: float,
+    patience: float,
+    frames: bool,
+    workers: int,
+) -> None:
+    """Bring the archive up to date with the files and folders RAW as they arrive, until SIGTERM or Ctrl-C.
+
+    A file is taken in once it is whole and has not changed for an interval. The log goes to standard error.
+    """
+    from calib.archive.database import Archive
+    from calib.profile import load_profile
+    from calib.watch import Watch, ending_on_signals, log_line, only_watch
+
+    chosen = load_profile(instrument) if instrument else None
+    archive = Archive(archive_dir, create=True)
+    with ending_on_signals() as stop, only_watch(archive):
+        Watch(
+            archive,
+            raw,
+            instrument=chosen,
+            interval_s=interval,
+            patience_s=patience,
+            frames=frames,
+            workers=workers,
+            say=lambda text: click.echo(log_line(text), err=True),
+            stop=stop,
+        ).run()
+
+
+@main.command()
 @_archive_option
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
 def status(archive_dir: Path, as_json: bool) -> None:

@@ -43,7 +43,7 @@ from calib.rejudge import judge_blocks
 from calib.standards import Standards, drop_product, record_product, refresh_file
 from calib.supplied import SuppliedJob
 
-__all__ = ["Progress", "RunReport", "RunStopped", "is_settled", "run_survey"]
+__all__ = ["Progress", "RunReport", "RunStopped", "run_survey", "what_is_open"]
 
 Row = dict[str, Any]
 
@@ -141,10 +141,14 @@ def run_survey(
         return _Run(archive, profile, frames, scans, workers, progress).run(raw)
 
 
-def is_settled(archive: Archive, profile: Profile) -> bool:
-    """Return whether a run without new files would find nothing to do, damaged products aside."""
+def what_is_open(archive: Archive, profile: Profile) -> str:
+    """Return what a run without new files would find to do, as a text that changes with it; empty if nothing.
+
+    Products that are damaged are not looked for.
+    """
     settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled"))
-    return settled == _state(archive, profile) and not _pending_nights(archive)
+    state, pending = _state(archive, profile), _pending_nights(archive)
+    return "" if settled == state and not pending else " ".join((settled or "nothing", state, *pending))
 
 
 class _Run:
