@@ -6,6 +6,7 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from calib.archive.heartbeat import last_beat
 from monitor.access.guard import Guarded
 from monitor.source import Source
 
@@ -17,6 +18,7 @@ class Health(Guarded):
 
     A supervisor's address answers 200 or 503. The pages that wait ask another one, which answers 200 in any case: a
     browser would report each 503 as an error of the page. Strangers learn no more than whether the server is well.
+    A watch that died makes the server no less well: it is told beside it, under ``watch``.
     """
 
     open = True
@@ -42,9 +44,11 @@ class Health(Guarded):
         try:
             if problem := self.source.problem():
                 return {"status": "failed", "reason": problem}
-            nights = self.source.collector().snapshot().nights
+            collector = self.source.collector()
+            nights, heartbeat = collector.snapshot().nights, last_beat(collector.archive)
         except Exception as error:  # it went away between the two questions, or is damaged
             return {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-        return {"status": "ok", "nights": len(nights), "last_night": nights[-1]}
+        watch = None if heartbeat is None else heartbeat.as_told()
+        return {"status": "ok", "nights": len(nights), "last_night": nights[-1], "watch": watch}
 
     head = get

@@ -163,7 +163,10 @@ def answer(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes, A
 def test_the_health_address_tells_a_supervisor(faulty: Night, tmp_path: Path) -> None:
     with serving(faulty.root) as url:
         status, body, _ = answer(f"{url}healthz")
-        assert (status, json.loads(body)) == (200, {"status": "ok", "nights": 5, "last_night": faulty.date(4)})
+        assert (status, json.loads(body)) == (
+            200,
+            {"status": "ok", "nights": 5, "last_night": faulty.date(4), "watch": None},
+        )
         assert answer(f"{url}healthz", "HEAD")[:2] == (200, b"")
         assert answer(url, "HEAD")[:2] == (200, b"")
     with serving(tmp_path / "nowhere") as url:
