@@ -23,9 +23,21 @@ from calib.simulate import CloudGradient
 # As under pytest, which puts the folder of the shared helpers there.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from small_camera import content, differences, rows, run, small_text, survey_of, write_raw
+from small_camera import content, differences, rows, run, small, small_text, survey_of, write_raw
 
-__all__ = ["Stage", "ended", "faults_of", "fork", "rows", "run", "set_stage"]
+__all__ = [
+    "Stage",
+    "content",
+    "differences",
+    "ended",
+    "faults_of",
+    "fork",
+    "rows",
+    "run",
+    "set_stage",
+    "small",
+    "small_text",
+]
 
 Hook = Callable[[], None]
 
@@ -47,6 +59,7 @@ class Stage:
 
 def set_stage(top: Path, nights: int = 3) -> Stage:
     """Simulate the nights and make the whole archive, which also compiles every kernel."""
+    top.mkdir(exist_ok=True)
     survey = survey_of(nights, scans={1: 1}).with_fault(CloudGradient(night=nights - 1, percent=4.0))
     raw = write_raw(survey, top / "raw")
     profile = top / "small.toml"
