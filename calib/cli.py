@@ -19,6 +19,16 @@ _archive_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the archive.",
 )
+_database_option = click.option(
+    "--database",
+    metavar="URL",
+    help="Keep the rows of a new archive in a PostgreSQL database, postgresql://user@host/name; the folder remembers "
+    "it.  [default: $VESPER_DATABASE, else SQLite in the folder]",
+)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 class CommandGroup(click.Group):
@@ -76,6 +86,7 @@ def simulate(out: Path, nights: int, start: str, seed: int, scenario: str, scans
 @main.command()
 @click.argument("raw", nargs=-1, type=click.Path(path_type=Path))
 @_archive_option
+@_database_option
 @click.option("--instrument", default=None, help="Shipped profile or TOML file.  [default: the archive's, else 2mass]")
 @click.option(
     "--frames/--no-frames",
@@ -91,6 +102,7 @@ def simulate(out: Path, nights: int, start: str, seed: int, scenario: str, scans
 def run(
     raw: tuple[Path, ...],
     archive_dir: Path,
+    database: str | None,
     instrument: str | None,
     frames: bool | None,
     scans: bool,
@@ -111,7 +123,7 @@ def run(
         from calib.survey import run_survey
 
         chosen = load_profile(instrument) if instrument else None
-        archive = Archive(archive_dir, create=bool(raw))
+        archive = Archive(archive_dir, create=bool(raw), database=database, upgrade=_say)
         profile = chosen or archive.current_profile() or load_profile("2mass")
         if chosen and (replaced := replaced_words(archive, chosen)):
             click.echo(replaced, err=True)
@@ -149,6 +161,7 @@ def _refused_lines(archive: Any, most: int = 5) -> list[str]:
 @main.command()
 @click.argument("raw", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_archive_option
+@_database_option
 @click.option(
     "--instrument",
     default=None,
@@ -166,6 +179,7 @@ def _refused_lines(archive: Any, most: int = 5) -> list[str]:
 def watch(
     raw: tuple[Path, ...],
     archive_dir: Path,
+    database: str | None,
     instrument: str | None,
     interval: float,
     patience: float,
@@ -181,7 +195,7 @@ def watch(
     from calib.watch import Watch, ending_on_signals, log_line, only_watch
 
     chosen = load_profile(instrument) if instrument else None
-    archive = Archive(archive_dir, create=True)
+    archive = Archive(archive_dir, create=True, database=database, upgrade=_say)
     with ending_on_signals() as stop, only_watch(archive):
         Watch(
             archive,
@@ -268,6 +282,22 @@ def lineage(path: str, archive_dir: Path) -> None:
         click.echo(line)
 
 
+@main.command()
+@_archive_option
+def upgrade(archive_dir: Path) -> None:
+    """Bring the tables of an archive that an older version made up to this one, after a backup of them.
+
+    Whatever writes to an archive does so by itself.
+    """
+    from calib.archive.database import Archive
+    from calib.archive.schema import SCHEMA_VERSION
+
+    told: list[str] = []
+    archive = Archive(archive_dir, upgrade=told.append)
+    for line in told or [f"{archive.place.name} has schema version {SCHEMA_VERSION} already"]:
+        click.echo(line)
+
+
 @main.group()
 def decide() -> None:
     """Rule on a matter: override, hardware period, alert, sign-off; or undo one."""
@@ -290,7 +320,7 @@ def _record(archive_dir: Path, *, preview: bool = False, **decision: Any) -> Non
     from calib.archive.database import Archive
     from calib.archive.decisions import decide as append
 
-    archive = Archive(archive_dir)
+    archive = Archive(archive_dir, upgrade=None if preview else _say)
     if preview:
         _foretell(archive, decision)
         return
@@ -345,7 +375,8 @@ def period(archive_dir: Path, moves: int | None, preview: bool, **what: Any) -> 
 
     if what.pop("band") is not None:
         raise click.UsageError("a period that is moved keeps its bands: leave out --band")
-    click.echo(f"decision {move_period(Archive(archive_dir), period=moves, **what)} recorded")
+    archive = Archive(archive_dir, upgrade=_say)
+    click.echo(f"decision {move_period(archive, period=moves, **what)} recorded")
 
 
 @decide.command()

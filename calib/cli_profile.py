@@ -93,7 +93,7 @@ def set_limits(changes: tuple[str, ...], archive_dir: Path, reason: str, who: st
     from calib.what_if import verdict_flips
 
     wanted = _parse(changes)
-    archive = Archive(archive_dir)
+    archive = Archive(archive_dir, upgrade=lambda line: click.echo(line, err=True))
     known = versions(archive)
     if not known:
         raise DecisionError(f"{archive.root} has no profile yet; the first `calib run` brings one")

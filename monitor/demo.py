@@ -236,7 +236,7 @@ def fill(place: Path) -> None:
         os.nice(2)  # the page answers first
     with _child("simulate", place) as simulator, progress_bar("demo") as progress:
         plan, dates = _plan(place), [night.date for night in _survey(place)]
-        archive, raw = Archive(place / "archive", create=True), place / "raw"
+        archive, raw = Archive(place / "archive", create=True, database="sqlite"), place / "raw"
         done = 0
         progress(done, plan.nights, "simulate the first night")
         while done < plan.nights:

@@ -68,7 +68,7 @@ class Source:
             reason = str(error)
         except sa.exc.DatabaseError as error:
             reason = (
-                f"{self.root} cannot be read ({error.orig}); if another version of the program made it, make a new "
+                f"{self.root} cannot be read ({str(error.orig).partition(chr(10))[0]}); if another version of the program made it, make a new "
                 "one with `calib run RAW --archive DIR`"
             )
         return self._waiting() or reason

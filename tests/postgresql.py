@@ -1,4 +1,4 @@
-"""A PostgreSQL server to run the tests on, named by a variable; archives that the tests make then keep their rows there."""
+"""A PostgreSQL server to run the tests on, named by a variable: archives that the tests make keep their rows there."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ def copy_rows(archive: Path, to: Path) -> None:
             connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({names}) SELECT {names} FROM {source}')
         for table in ("runs", "decisions"):
             last = f'(SELECT max(id) FROM "{table}")'
-            connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {last}) WHERE {last} > 0")
+            connection.exec_driver_sql(
+                f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {last}) WHERE {last} > 0"
+            )
     original.close()
     copy.close()

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -108,6 +108,10 @@ class ServerLock:
                 yield
             finally:
                 self._connection = None
+                # The server would notice the end of the connection a moment later; whoever asks now must not be told
+                # that there is still a writer.
+                with suppress(ArchiveError, sa.exc.SQLAlchemyError):
+                    connection.execute(sa.text("SELECT pg_advisory_unlock_all()"))
 
     def assure(self) -> None:
         """Raise ArchiveError if this writer held the lock and has lost it: another one may be at work."""

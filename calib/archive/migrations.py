@@ -97,7 +97,7 @@ def upgrade(engine: Engine, place: Place, say: Callable[[str], None]) -> None:
                 sa.update(schema.meta).where(schema.meta.c.name == "schema_version").values(value=str(version))
             )
     except (sa.exc.DatabaseError, sqlite3.DatabaseError, OSError) as error:
-        words = getattr(error, "orig", None) or error
+        words = str(getattr(error, "orig", None) or error).partition("\n")[0]
         raise ArchiveError(
             f"{place.name} could not be brought to schema version {schema.SCHEMA_VERSION} ({words}); it is as it was"
         ) from error

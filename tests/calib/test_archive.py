@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -32,14 +31,15 @@ def test_a_new_archive_has_every_table(tmp_path: Path) -> None:
 
 
 def test_an_archive_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
-    Archive(tmp_path, create=True).close()
-    with sqlite3.connect(tmp_path / "archive.sqlite") as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
-    connection.close()
+    archive = Archive(tmp_path, create=True)
+    with archive.begin() as connection:
+        upsert(connection, schema.meta, [{"name": "schema_version", "value": "99"}])
+    archive.close()
     with pytest.raises(ArchiveError, match=r"schema version 99, this program knows \d+; install a newer version"):
         Archive(tmp_path, create=True)
 
 
+@pytest.mark.sqlite("it is the file that is damaged")
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
 def test_a_damaged_database_is_one_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "archive.sqlite").write_bytes(content)
@@ -47,6 +47,7 @@ def test_a_damaged_database_is_one_error(content: bytes, tmp_path: Path) -> None
         Archive(tmp_path)
 
 
+@pytest.mark.sqlite("it is the file that is empty")
 def test_an_empty_database_is_told_from_an_archive(tmp_path: Path) -> None:
     (tmp_path / "archive.sqlite").touch()
     with pytest.raises(ArchiveError, match="is empty; fill it with `calib run RAW"):
