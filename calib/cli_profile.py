@@ -24,28 +24,31 @@ def profile() -> None:
 @profile.command()
 @click.argument("file")
 @click.argument("raw", nargs=-1, type=click.Path(path_type=Path))
-def check(file: str, raw: tuple[Path, ...]) -> None:
-    """Validate a profile and say of each RAW file how it would be read."""
-    from calib.errors import RawFileError
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
+def check(file: str, raw: tuple[Path, ...], as_json: bool) -> None:
+    """Validate a profile and say of each RAW file how it would be read.
+
+    Beside every file that would be refused stands what its cards say and what in the profile would change it. At the
+    end: the sequences that come of the files, every value met in the cards that are looked at, and what is missing.
+    """
     from calib.profile import load_profile
-    from calib.raw import find_raw, identify
+    from calib.profile_check import check_files
+    from calib.raw import find_raw
 
     loaded = load_profile(file)
-    click.echo(f"profile {loaded.name} is sound: bands {', '.join(loaded.bands)}, reads {', '.join(loaded.reads)}")
-    refused = 0
-    for path in find_raw(raw) if raw else []:
-        try:
-            i = identify(path, loaded)
-        except RawFileError as error:
-            refused += 1
-            click.echo(f"{path}: refused: {error.reason}")
-        else:
-            scan = f" {i.scan}" if i.scan is not None else ""
-            click.echo(
-                f"{path}: {i.obs_type}{scan}, band {i.band or 'any'}, night {i.night or 'none'}, "
-                f"{i.n_frames} frame{'s' if i.n_frames != 1 else ''}"
-            )
-    if refused:
+    found = check_files(loaded, find_raw(raw) if raw else [])
+    if as_json:
+        import json
+
+        from calib.profile_check_words import as_data
+
+        click.echo(json.dumps(as_data(found), indent=1))
+    else:
+        from calib.profile_check_words import check_lines
+
+        for line in check_lines(found):
+            click.echo(line)
+    if found.refused:
         sys.exit(1)
 
 

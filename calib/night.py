@@ -7,7 +7,7 @@ folders. It writes products; what it found out goes back to the coordinator, who
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,7 @@ from calib.profile import CubeLayout, Profile
 from calib.raw import Identity, RawFrames, Sequence, read_frames
 from calib.responsivity import Responsivity, make_responsivity
 from calib.scan import CalibratedBlock, Master, ScanCalibration, calibrate_scan
+from calib.sky import SkyOffset
 
 __all__ = ["DarkJob", "FileOutcome", "FlatJob", "JobResult", "MasterFile", "ScanJob", "combine_key"]
 
@@ -594,7 +595,6 @@ class ScanJob:
             made.append((file, {**meta, "kind": "frames"}, inputs))
         else:
             result = calibrate_scan(loaded.raw, **arguments)
-        images = _offset_images(result, profile.detector.shape)
         all_checks = [c for b in result.blocks for c in b.verdict.checks]
         numbers = [k for k, b in enumerate(result.blocks) for _ in b.verdict.checks]
         tables = [
@@ -605,8 +605,7 @@ class ScanJob:
         ]
         path = sky_offsets_path(s.night, s.band, s.scan, read)
         cards = primary("sky-offsets", result.status, result.cause)
-        file = write_product(self.root, path, cards, images, tables, durable=False)
-        made.append((file, {**meta, "kind": "sky-offsets"}, inputs))
+        made.append((_write_offsets(self.root, path, cards, result, tables), {**meta, "kind": "sky-offsets"}, inputs))
         return made, self._scan_row(result, dark, key, loaded), self._offset_rows(result, ruled)
 
     def _scan_row(self, result: ScanCalibration, dark: MasterFile, key: str, loaded: Loaded) -> dict[str, Any]:
@@ -677,18 +676,26 @@ def _master(root: Path, path: str) -> Master:
     return Master(np.asarray(images["SCI"], np.float32), error, images["DQ"])
 
 
-def _offset_images(result: ScanCalibration, shape: tuple[int, int]) -> dict[str, Image]:
-    def cube(arrays: list[NDArray[np.generic]]) -> NDArray[np.generic]:
-        return np.stack(arrays) if arrays else np.empty((0, *shape), np.float32)
-
+def _write_offsets(
+    root: Path, path: str, cards: list[Card], result: ScanCalibration, tables: list[Table]
+) -> ProductFile:
+    """Write the sky offsets of a scan plane by plane: of large arrays there is no room for all of them twice."""
     offsets = [b.offset for b in result.blocks]
-    return {
-        "SCI": Image(cube([o.value for o in offsets]), "DN", "sky offset of each block"),
-        "ERR": Image(cube([o.error for o in offsets]), "DN", "1 sigma of it"),
-        "DQ": Image(cube([o.mask for o in offsets]), "", "flags"),
-        "HALF1": Image(cube([o.halves[0] for o in offsets]), "DN", "offset of the first half"),
-        "HALF2": Image(cube([o.halves[1] for o in offsets]), "DN", "offset of the second half"),
+    floats, mask = np.empty(0, np.float32), np.empty(0, np.int16)
+    planes: dict[str, tuple[Image, Callable[[SkyOffset], NDArray[Any]]]] = {
+        "SCI": (Image(floats, "DN", "sky offset of each block"), lambda o: o.value),
+        "ERR": (Image(floats, "DN", "1 sigma of it"), lambda o: o.error),
+        "DQ": (Image(mask, "", "flags"), lambda o: o.mask),
+        "HALF1": (Image(floats, "DN", "offset of the first half"), lambda o: o.halves[0]),
+        "HALF2": (Image(floats, "DN", "offset of the second half"), lambda o: o.halves[1]),
     }
+    shape = (len(offsets), *offsets[0].value.shape)
+    plan = {name: (image_cards(image), image.data.dtype, shape) for name, (image, _) in planes.items()}
+    with ProductStream(root, path, cards, plan, durable=False) as stream:
+        for name, (_, plane) in planes.items():
+            for offset in offsets:
+                stream.write(name, plane(offset))
+        return stream.finish(tables)
 
 
 def _blocks_table(result: ScanCalibration) -> Table:
