@@ -385,6 +385,7 @@ def _cross_faults(data: dict[str, Any]) -> list[str]:
     faults += _detector_faults(_table(data, "detector"))
     faults += _limit_faults(_table(data, "limits"), {*bands, *reads})
     faults += _drift_faults(_table(data, "drift"))
+    faults += _size_faults(_table(data, "drift", "quiet"), "drift.quiet")
     faults += _header_faults(_table(data, "header"))
     return faults
 
@@ -472,6 +473,17 @@ def _drift_faults(drift: dict[str, Any]) -> list[str]:
         watch, far = (_table(table).get(edge) for edge in ("watch", "drift"))
         if isinstance(watch, int | float) and isinstance(far, int | float) and watch > far:
             faults.append(f"{key}.watch: above drift ({watch:g} > {far:g})")
+    return faults
+
+
+def _size_faults(table: dict[str, Any], key: str) -> list[str]:
+    # They are squared and divided by one another.
+    faults = []
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            faults += _size_faults(dict(value), f"{key}.{name}")
+        elif isinstance(value, int | float) and not 1e-9 < value < 1e9:
+            faults.append(f"{key}.{name}: must lie between 1e-9 and 1e9 (given: {value:g})")
     return faults
 
 

@@ -315,3 +315,9 @@ def test_toml_written_by_the_test_says_what_it_should():
         table = tomllib.loads(profile_text(name))
         text = "\n".join(f"{as_toml(k)} = {as_toml(v)}" for k, v in table.items())
         assert parse_profile(text, name).hash == load_profile(name).hash
+
+
+@pytest.mark.parametrize("size", ["inf", "1e300", "1e-300", "0.0", "nan"])
+def test_what_is_quiet_is_a_size_that_can_be_reckoned_with(size):
+    told = faults(edited(("responsivity_percent = 0.15", f"responsivity_percent = {size}")))
+    assert any(f.startswith("drift.quiet.responsivity_percent: must lie between 1e-9 and 1e9") for f in told)
