@@ -147,6 +147,11 @@ def _store(
             )
 
 
+def _is_there(archive: Archive, path: str, key: str) -> bool:
+    """Whether a reference is at its place; its members may be as before while its hardware period has another name."""
+    return bool(archive.value(sa.select(schema.products.c.key).where(schema.products.c.path == path)) == key)
+
+
 def _forget(archive: Archive, band: str, products: tuple[str, ...], nights: set[str]) -> None:
     with archive.begin() as connection:
         for night in nights:
@@ -172,7 +177,7 @@ def _dark_period(archive: Archive, profile: Profile, band: str, read: str, perio
     reference_key = combine_key("reference", *(rows[n]["key"] for n in members))
     wanted = {n: combine_key("reference", reference_key, r["key"]) for n, r in rows.items()}
     stale = [n for n in sorted(wanted) if known.get(n) != wanted[n]]
-    if not stale:
+    if not stale and _is_there(archive, reference_path(band, period, f"dark-{read}"), reference_key):
         return False
     reference = _dark_reference(archive, profile, band, read, period, members, rows, reference_key)
     for night in stale:
@@ -301,10 +306,11 @@ def _flat_period(archive: Archive, profile: Profile, band: str, period: str, sur
     wanted = {n: combine_key("reference", reference_key, r["key"]) for n, r in rows.items()}
     _forget(archive, band, ("responsivity", "gain"), known.keys() - wanted.keys())
     stale = [n for n in sorted(wanted) if known.get(n) != wanted[n]]
-    if not stale:
-        return False
     path = reference_path(band, period, "responsivity")
-    if archive.value(sa.select(schema.products.c.key).where(schema.products.c.path == path)) != reference_key:
+    there = _is_there(archive, path, reference_key)
+    if not stale and there:
+        return False
+    if not there:
         loaded = [_flat(archive, responsivity_path(n, band)) for n in members]
         inputs = tuple(Input("member", responsivity_path(n, band), rows[n]["key"]) for n in members)
         file = write_canonical(

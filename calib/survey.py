@@ -475,11 +475,10 @@ class _Run:
                 for r in rows.keys() & darks.keys():
                     if rows[r]["key"] == current[r]:
                         rows[r] = self._judged_anew(rows[r], ruled[r])
-                if all(
-                    r in rows and rows[r]["key"] == current[r] and (rows[r]["has_frames"] or not self.frames)
-                    for r in darks
-                ):
-                    self._note_standards(s, rows, darks, canonical)
+                # Each read by itself: that another one is to be made anew says nothing of this one's standards.
+                kept = {r: row for r, row in rows.items() if row["key"] == current.get(r)}
+                self._note_standards(s, kept, darks, canonical)
+                if all(r in kept and (kept[r]["has_frames"] or not self.frames) for r in darks):
                     continue
                 if not self.scans:
                     for r in rows.keys() & darks.keys():

@@ -16,6 +16,8 @@ import panel as pn
 
 __all__ = ["Inbox", "one_at_a_time"]
 
+MOST_EVENTS = 60
+
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # type: ignore[type-arg, unused-ignore]
 _new = threading.Lock()
 
@@ -44,7 +46,8 @@ class Inbox:
     def take(self, value: Mapping[str, Any]) -> None:
         """Take what is new in a value: ``recent`` is a list of ``[number, ...]``, the numbers ascending."""
         with one_at_a_time():
-            for number, *said in value.get("recent", []):
+            # A browser of ours repeats thirty at most; who sends thousands at once is not served all of them.
+            for number, *said in list(value.get("recent", []))[-MOST_EVENTS:]:
                 if number > self._seen:
                     self._seen = number
                     self._act(*said)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, example, given, note, settings
 from hypothesis import strategies as st
 from small_camera import assert_same, rows, run, small, survey_of, write_raw
 
@@ -81,6 +81,22 @@ def take(root: Path, step: dict[str, Any], raw: Path) -> None:
         archive.close()
 
 
+SKY = {"kind": "override", "band": "J", "product": "sky-offset"}
+
+
+# A period that begins with the first night has the same reference in another place; one read of a scan that is made
+# anew leaves the other's standards to be told.
+@example(first=NIGHTS[0], story=[{"kind": "period", "night": NIGHTS[0], "band": "J"}])
+@example(
+    first=NIGHTS[3],
+    story=[
+        {"arrives": NIGHTS[0]},
+        {**SKY, "night": NIGHTS[0], "value": "rejected", "read": "R2-R1", "scan": 1, "block": 1},
+        {"settle": True},
+        {"arrives": NIGHTS[4]},
+        {"kind": "period", "night": NIGHTS[1], "band": None},
+    ],
+)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

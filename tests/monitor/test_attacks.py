@@ -5,6 +5,7 @@ Each test adds rows to one table, printed with ``pytest -s`` and written to $VES
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -385,6 +386,94 @@ def test_markup_stays_text_on_every_page(fort: Fort, window: Callable[..., Windo
     fort.tried(
         "a header, a file's name, a person", "markup in all texts, on every page", "shown as text; no script ran"
     )
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+# Everything that pages and dialogs know, told of every element of the page, whether it is shown or not.
+SAY_ALL = """([acts, values]) => {
+  let told = 0
+  for (const m of Bokeh.documents[0]._all_models.values()) {
+    const target = "sent" in m.attributes ? m : m.attributes.data
+    if (!target?.attributes || !("sent" in target.attributes)) continue
+    const recent = []
+    let n = Date.now()
+    for (const act of acts) for (const value of values) recent.push([++n, act, value])
+    target.sent = {recent}
+    told += recent.length
+  }
+  return told
+}"""
+
+# Acts that write, or open what does; names of others do not come near the archive.
+ACTS = (
+    *("confirm", "preview", "sign-off", "note", "accept", "reject", "recalibrate", "acknowledge", "resolve", "period"),
+    *("dismiss", "undo", "move", "save", "reset", "set:limits.flat.gradient.max"),
+)
+
+
+def _enter(fort: Fort, window: Callable[..., Window], name: str, address: str) -> Window:
+    shown = window()
+    shown.page.goto(fort.served.url)
+    shown.page.get_by_label("Name").fill(name)
+    shown.page.get_by_label("Password").fill(PASSWORDS[name])
+    shown.page.get_by_role("button", name="Sign in").click()
+    shown.page.locator("#rail-review[aria-current=page]").wait_for()
+    shown.open(fort.served.url + address)
+    return shown
+
+
+def _written(fort: Fort) -> dict[str, list[tuple[object, ...]]]:
+    with sqlite3.connect(fort.served.root / "archive.sqlite") as db:
+        return {t: list(db.execute(f"select * from {t}")) for t in ("decisions", "profiles", "runs", "meta")}
+
+
+def test_a_viewer_writes_nothing_whatever_the_browser_is_made_to_say(fort: Fort, window: Callable[..., Window]) -> None:
+    form = json.dumps({"reason": "r", "who": "anna", "what": "J flat", "value": "accepted", "night": fort.night})
+    values = [form, f"{fort.night}|Ks|dark R1|array|level jump"]
+    told, before = 0, _written(fort)
+    for name in ("review", "night", "scan", "limits", "log"):
+        shown = _enter(fort, window, "victor", f"?page={name}&night={fort.night}&band=J&scan=1")
+        # Each with a confirmation after it, of whatever it may have opened.
+        for act in ACTS:
+            told += shown.page.evaluate(SAY_ALL, [[act, "confirm"], values])
+        # What was said first has been heard when the answer to what is said last is there.
+        shown.page.evaluate(SAY_ALL, [["close", "note"], [""]])
+        shown.page.locator("dialog", has_text="Viewers see everything and change nothing").wait_for()
+        shown.settle()
+        shown.page.context.close()
+    assert told > 500, "the page was told nothing: nothing was tried"
+    assert _written(fort) == before
+    # The same way of speaking does write where a reviewer speaks: it is the role that forbids it.
+    shown = _enter(fort, window, "anna", f"?page=review&night={fort.night}")
+    for act, answer in (("note", "window.vesper.modal"), ("confirm", "!window.vesper.modal")):
+        shown.page.evaluate(SAY_ALL, [[act], [form]])
+        shown.page.wait_for_function(answer)
+    assert len(_written(fort)["decisions"]) == len(before["decisions"]) + 1
+    assert fort.alive()
+    fort.tried(
+        "viewer",
+        f"writing: {len(ACTS)} acts of all pages and dialogs sent past the missing buttons, {told:,} messages",
+        "nothing written, no run begun",
+    )
+
+
+def test_what_a_reviewer_types_is_text_and_of_a_size(fort: Fort, window: Callable[..., Window]) -> None:
+    page = _enter(fort, window, "anna", f"?page=review&night={fort.night}").page
+    sql = "'); DROP TABLE decisions; --"
+    for reason, came_back in (("x" * 90_000, "has 90000 characters"), ("a\x00b", "control characters")):
+        page.keyboard.press("n")
+        page.locator("#ask-reason").evaluate("(e, text) => { e.removeAttribute('maxlength'); e.value = text }", reason)
+        page.locator("#dialog-confirm").click()
+        page.locator("dialog [role=alert]", has_text=came_back).wait_for()
+        page.keyboard.press("Escape")
+        page.wait_for_function("!window.vesper.modal")
+    page.keyboard.press("n")
+    page.locator("#ask-reason").fill(sql)
+    page.locator("#dialog-confirm").click()
+    page.wait_for_function("!window.vesper.modal")
+    assert [r for r in _written(fort)["decisions"] if sql in r]
+    fort.tried("reviewer", "SQL, 90 kB and control characters as a reason", "kept as text; refused with a sentence")
 
 
 # Size ----------------------------------------------------------------------------------------------------------------
