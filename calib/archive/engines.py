@@ -140,7 +140,9 @@ def _words(place: Place, context: Any) -> str:
             f"the connection to {place.name} was lost ({said}); once the server is back, the same command goes on "
             "from where this one stopped"
         )
-    address = f"see that the server runs and that its address is right ({place.root / REMEMBERED}), then try again"
+    remembered = place.root / REMEMBERED
+    where = f" ({remembered})" if remembered.exists() else ""
+    address = f"see that the server runs and that its address is right{where}, then try again"
     remedy = next((what for pattern, what in _REMEDIES if re.search(pattern, said)), address)
     return f"{place.name} cannot be used: {said}; {remedy}"
 

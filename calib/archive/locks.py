@@ -5,15 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
-import threading
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
 from calib.archive.place import Place
 from calib.errors import ArchiveBusy, ArchiveError
@@ -84,8 +84,7 @@ class ServerLock:
 
     def __init__(self, engine: Engine, place: Place) -> None:
         self._engine, self._place = engine, place
-        self._connection: Connection | None = None
-        self._one_at_a_time = threading.Lock()
+        self._connection: Any = None
         key = zlib.crc32(place.namespace.encode())
         self._names = {"ours": _OURS, "key": key, "signed": key - (1 << 32 if key >= 1 << 31 else 0)}
 
@@ -103,7 +102,7 @@ class ServerLock:
                 raise ArchiveBusy(
                     f"another run ({self._holder() or 'unknown'}) is writing to {self._place.root}; wait for it to end"
                 )
-            self._connection = connection
+            self._connection = connection.connection.dbapi_connection
             try:
                 yield
             finally:
@@ -115,15 +114,18 @@ class ServerLock:
 
     def assure(self) -> None:
         """Raise ArchiveError if this writer held the lock and has lost it: another one may be at work."""
-        with self._one_at_a_time:
-            if self._connection is None:
-                return
-            mine = sa.text(f"{_HOLDERS} AND l.pid = pg_backend_pid()")
-            if self._connection.execute(mine, self._names).first() is None:
-                raise ArchiveError(
-                    f"the connection to {self._place.name} was lost for a while, and with it the right to write; the "
-                    "same command goes on from where this one stopped"
-                )
+        if self._connection is None:
+            return
+        driver = self._engine.dialect.dbapi
+        assert driver is not None
+        try:
+            # Asked of the connection itself: SQLAlchemy would make a new one in place of one that is lost.
+            self._connection.execute("SELECT 1")
+        except driver.Error as error:
+            raise ArchiveError(
+                f"the connection to {self._place.name} was lost for a while, and with it the right to write; the "
+                "same command goes on from where this one stopped"
+            ) from error
 
     def is_held(self) -> bool:
         """Whether a writer on any machine holds it; asking does not disturb one that is about to take it."""

@@ -25,6 +25,14 @@ __all__ = ["STEPS", "make_tables", "refuse_other", "upgrade", "version_of"]
 
 def version_of(connection: Connection, place: Place) -> int | None:
     """Return the version of an archive's tables, 0 if they do not say; None if there are none."""
+    if place.is_server:
+        may = sa.text("SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = :name")
+        if connection.execute(may, {"name": place.namespace}).scalar() is False:
+            # Its tables would look as if they were not there.
+            raise ArchiveError(
+                f"{place.name} allows too little: permission denied for schema {place.namespace}; ask whoever runs it "
+                "for the permission"
+            )
     if not sa.inspect(connection).has_table("meta", schema=place.namespace or None):
         return None
     return int(connection.execute(_VERSION).scalar() or 0)
