@@ -1,5 +1,5 @@
 # The few commands everyone needs. `make test` and `make demo` set up by themselves.
-.PHONY: help setup test lint bench bench-statistics demo clean
+.PHONY: help setup test test-postgresql lint bench bench-statistics demo clean
 
 BIN := .venv/bin
 
@@ -16,6 +16,9 @@ setup: $(BIN)/calib  ## make .venv with everything
 test: setup     ## run the tests
 	$(BIN)/pytest
 
+test-postgresql: setup  ## run the tests with rows in a PostgreSQL server, started for them
+	.ci/with-postgresql $(BIN)/pytest
+
 lint: setup     ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,6 +32,13 @@ bench: setup    ## print the benchmarks
 
 bench-statistics: setup  ## false alarms, faults caught and limits of detection, on 1000 nights: an hour
 	$(BIN)/python -m tests.bench.statistics
+
+# Another seed: make torture SEED=7
+SEED ?= 1
+torture: setup  ## kill runs, fill disks, spoil files, and compare with what was: ten minutes
+	$(BIN)/python -m tests.torture.crashes --seed $(SEED)
+	$(BIN)/python -m tests.torture.disk --seed $(SEED)
+	$(BIN)/python -m tests.torture.fuzz --seed $(SEED)
 
 clean:          ## remove what setup and tests made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
