@@ -1,5 +1,5 @@
 # The few commands everyone needs. `make test` and `make demo` set up by themselves.
-.PHONY: help setup test test-postgresql lint bench bench-statistics demo clean
+.PHONY: help setup test test-postgresql lint bench bench-statistics torture demo clean
 
 BIN := .venv/bin
 

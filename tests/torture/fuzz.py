@@ -200,12 +200,14 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"fuzz: seed {seed}", flush=True)
     warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as top:
-        fuzz, stage = Fuzz(Path(top), seed), set_stage(Path(top) / "stage")
+        fuzz = Fuzz(Path(top), seed)
         fuzz.files(options.files)
         fuzz.profiles(options.profiles // 2, {n: profile_text(n) for n in ("2mass", "nirc2")})
         passed = fuzz.profiles(options.profiles - options.profiles // 2, {"small": small_text()})
-        fuzz.night(stage, options.night)
-        fuzz.calibrated(stage, passed, options.runs)
+        if options.night or options.runs:
+            stage = set_stage(Path(top) / "stage")
+            fuzz.night(stage, options.night)
+            fuzz.calibrated(stage, passed, options.runs)
     for what, n in fuzz.counts.items():
         print(f"  {n:5} {what}")
     print(f"  {len(fuzz.harm):5} tracebacks or wrong readings")
