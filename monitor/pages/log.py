@@ -158,7 +158,8 @@ def _bar(book: Book, known: list[tuple[str, int]], status: str, text: str, found
     return Safe(
         '<div class="row bar">{}<span class="field"><label class="muted" for="log-text">search</label>'
         '<input id="log-text" type="search" data-act="text" value="{}" maxlength="100"></span>'
-        '<span class="grow"></span>{}<button id="log-csv" data-act="csv" {}>⤓ CSV of all {}</button></div>'
+        '<span class="grow"></span><a id="log-api" href="api/" title="the same numbers for programs">API</a>{}'
+        '<button id="log-csv" data-act="csv" {}>⤓ CSV of all {}</button></div>'
     ).format(choice, text, turn, "" if found.total else "disabled", found.total)
 
 

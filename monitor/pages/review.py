@@ -146,8 +146,9 @@ class Review:
         metrics = snapshot.metrics
         for band in snapshot.bands:
             dark = metrics.series(band, f"dark {read}").between(since, night)
-            self._plots[band, "dark"].update(dark, snapshot.verdicts(band, read), night)
+            periods = sorted(n for n, b in snapshot.periods if b in ("", band))
+            self._plots[band, "dark"].update(dark, snapshot.verdicts(band, read), night, periods)
             # The whole array has median 1 by definition: the quadrant that deviates most speaks for it.
             flat = worst(metrics.series(band, "responsivity", region=q).between(since, night) for q in quadrants)
-            self._plots[band, "flat"].update(flat, snapshot.verdicts(band), night)
+            self._plots[band, "flat"].update(flat, snapshot.verdicts(band), night, periods)
         self._legend.html = legend_html()

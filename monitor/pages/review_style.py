@@ -40,6 +40,7 @@ LEGEND_CSS = """
 .legend i { display: inline-block; width: 12px; height: 10px; border-radius: 2px; }
 .w { background: color-mix(in srgb, var(--watch) 30%, transparent); }
 .d { background: color-mix(in srgb, var(--bad) 35%, transparent); }
+.p { background: color-mix(in srgb, var(--ink) 14%, transparent); border-left: 1px dashed var(--ink); }
 """
 
 # The maps are as wide as the height that is left for them; the strips take the rest.

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from bokeh.models import BoxAnnotation, DatetimeTickFormatter, Range1d, Span
+from bokeh.models import BoxAnnotation, ColumnDataSource, DatetimeTickFormatter, Range1d
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from monitor.palette import Theme
 
-__all__ = ["dated_figure", "limit_bands", "narrow_dates", "night_time", "period_lines", "style"]
+__all__ = ["dated_figure", "limit_bands", "narrow_dates", "night_time", "period_shades", "shades", "style"]
 
 
 def narrow_dates() -> DatetimeTickFormatter:
@@ -93,15 +92,23 @@ def limit_bands(f: Any, colours: Theme, watch: float, drift: float) -> None:
         )
 
 
-def period_lines(f: Any, colours: Theme, firsts: Iterable[str]) -> None:
-    """Mark the first nights of hardware periods."""
-    for first in firsts:
-        f.add_layout(
-            Span(
-                location=pd.Timestamp(first).timestamp() * 1000,
-                dimension="height",
-                line_color=colours.ink,
-                line_dash="dashed",
-                line_width=1,
-            )
-        )
+def period_shades(f: Any, colours: Theme) -> ColumnDataSource:
+    """Add the shading of hardware periods to a figure; fill it by `shades`."""
+    source = ColumnDataSource({"x0": [], "x1": []})
+    f.vstrip("x0", "x1", source=source, fill_color=colours.ink, fill_alpha=0.09, line_color=None, level="underlay")
+    f.vspan("x0", source=source, line_color=colours.ink, line_dash="dashed", line_width=1, line_alpha=0.6)
+    return source
+
+
+def shades(firsts: Iterable[str]) -> dict[str, Any]:
+    """Return the strips of every second hardware period, that before the first change left white.
+
+    Parameters
+    ----------
+    firsts : iterable of str
+        First nights of the periods that were started. An edge lies half a night before.
+    """
+    edges = night_time(sorted(set(firsts))) - np.timedelta64(12, "h")
+    ends = np.append(edges[1:], np.datetime64("2999-01-01").astype(edges.dtype))
+    starts = edges[::2]
+    return {"x0": starts, "x1": ends[::2][: len(starts)]}

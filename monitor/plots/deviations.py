@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool
 from calib.profile import DriftLimits
 from monitor.collect_series import Series
 from monitor.palette import Theme
-from monitor.plots.base import dated_figure, limit_bands, night_time
+from monitor.plots.base import dated_figure, limit_bands, night_time, period_shades, shades
+from monitor.plots.trend import with_gaps
 
 __all__ = ["DeviationPlot"]
 
@@ -45,8 +46,10 @@ class DeviationPlot:
         f.min_border_right = 20  # half a date beyond the last night
         f.y_range = Range1d(-1.3 * limits.drift, 1.3 * limits.drift)
         good, bad = colours.state("good"), colours.state("rejected")
+        self.periods = period_shades(f, colours)
+        self.line = ColumnDataSource({"time": [], "value": []})
         f.segment("time", "low", "time", "high", source=self.accepted, color=good, alpha=0.45)
-        f.line("time", "value", source=self.accepted, color=good, alpha=0.7)
+        f.line("time", "value", source=self.line, color=good, alpha=0.7)
         dots = f.scatter("time", "value", source=self.accepted, size=5, color=good, nonselection_alpha=1)
         crosses = f.scatter(
             "time", "value", source=self.rejected, size=9, marker="x", color=bad, line_width=2, nonselection_alpha=1
@@ -63,7 +66,9 @@ class DeviationPlot:
         f.xaxis.ticker.desired_num_ticks = 4
         self.figure = f
 
-    def update(self, series: Series, verdicts: Mapping[str, tuple[str, str]], night: str) -> None:
+    def update(
+        self, series: Series, verdicts: Mapping[str, tuple[str, str]], night: str, periods: Sequence[str] = ()
+    ) -> None:
         """Show a series.
 
         Parameters
@@ -73,6 +78,8 @@ class DeviationPlot:
             Night → (verdict, cause).
         night : str
             The night to be ringed.
+        periods : sequence of str
+            First nights of hardware periods; nothing is joined across them.
         """
         series = series.finite()
         known = [verdicts.get(n, ("", "")) for n in series.night.tolist()]
@@ -95,5 +102,8 @@ class DeviationPlot:
                 "region": part.region.tolist(),
                 "cause": cause[chosen].tolist(),
             }
+        joined = with_gaps(night_time(series.night[~bad]), shown[~bad], periods)
+        self.line.data = dict(zip(("time", "value"), joined, strict=True))
+        self.periods.data = shades(periods)
         here = series.night == night
         self.now.data = {"time": night_time(series.night[here]), "value": shown[here]}

@@ -11,7 +11,7 @@ from bokeh.plotting import figure
 
 from monitor.compute_pixel import FATES, PixelFit
 from monitor.palette import STATES, Theme
-from monitor.plots.base import dated_figure, night_time, period_lines, style
+from monitor.plots.base import dated_figure, night_time, period_shades, shades, style
 
 __all__ = ["FitPlot", "HistoryPlot"]
 
@@ -143,7 +143,7 @@ class HistoryPlot:
                 )
             )  # fmt: skip
         f.scatter("time", "value", source=self.now, size=14, fill_color=None, line_color=colours.ink, line_width=1.5)
-        period_lines(f, colours, firsts)
+        period_shades(f, colours).data = shades(firsts)
         f.add_tools(
             HoverTool(
                 renderers=marks,

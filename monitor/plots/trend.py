@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monitor.compute_trends import Mark
 from monitor.palette import STATES, Theme
-from monitor.plots.base import dated_figure, night_time
+from monitor.plots.base import dated_figure, night_time, period_shades, shades
 
 __all__ = ["TrendPlot", "nearest", "reach", "value_words", "with_gaps"]
 
@@ -122,6 +122,7 @@ class TrendPlot:
         self._zones = [BoxAnnotation(visible=False, level="underlay") for _ in range(4)]
         for zone in self._zones:
             f.add_layout(zone)
+        self.periods = period_shades(f, colours)
         f.vspan("time", source=self.edges, line_color=colours.ink, line_dash="dash", line_width=1.2)
         f.text(
             "time",
@@ -279,6 +280,7 @@ class TrendPlot:
         if len(seen):
             # Towards the end there is no room on the right.
             late = time > seen[0] + 0.6 * (seen[-1] - seen[0])
+        self.periods.data = shades(m.night for m in edges if m.kind == "period")
         self.edges.data = {
             "time": time,
             "align": np.where(late, "right", "left").tolist(),

@@ -251,6 +251,16 @@ def test_markup_in_a_reason_is_text_wherever_it_is_shown(archive: Night, enter: 
     assert page.locator("dialog img, td.reason img, td.reason b").count() == 0
 
 
+def test_the_report_of_the_night_is_one_click_away(archive: Night, enter: Callable[..., Window]) -> None:
+    page = enter("victor", f"?page=review&night={archive.date(3)}").page
+    with page.expect_download() as saved:
+        page.locator("#desk-report").click()
+    assert saved.value.suggested_filename == f"vesper-{archive.date(3)}.html"
+    text = Path(saved.value.path()).read_text("utf-8")
+    assert archive.date(3) in text
+    assert "not signed" in text
+
+
 def test_without_a_reason_nothing_is_decided(archive: Night, enter: Callable[..., Window]) -> None:
     shown = enter("anna", f"?page=review&night={archive.date(3)}")
     page = shown.page
