@@ -25,6 +25,9 @@ ALERT = ("night", "band", "product", "region", "metric")
 # A reason is a sentence or two; more is no reason but a file.
 MOST_CHARACTERS = 2000
 
+# No database counts farther.
+_NUMBERS = 1 << 63
+
 
 def matter(row: Row, by_number: dict[int, Row]) -> tuple[Any, ...] | None:
     """Return what a decision is about: two persons must not decide on one matter without knowing of each other.
@@ -64,6 +67,9 @@ def validated(archive: Archive, decision: Row, active: list[Row]) -> Row:
         row[needed] = _text(needed, row.get(needed))
         if not row[needed] and not (needed == "reason" and row["kind"] == "sign-off"):
             raise DecisionError(f"a decision needs --{needed}")
+    for name in ("scan", "block", "undoes"):
+        if row.get(name) is not None and not 0 <= row[name] < _NUMBERS:
+            raise DecisionError(f"{row[name]} is the number of no {'decision' if name == 'undoes' else name}")
     if row["kind"] == "undo":
         return _undo(archive, row, active)
     if not _is_date(row["night"]):

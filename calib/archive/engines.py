@@ -104,8 +104,14 @@ def _clean(parameters: Any) -> Any:
 
 def _entering(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
+        return _words_of(value) if "\0" in value or not value.isascii() else value
     return None if isinstance(value, float) and value != value else value
+
+
+def _words_of(text: str) -> str:
+    # Names of files may hold bytes that are no text.
+    text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 # What a server says when it lets nobody in has no code; these are its words.

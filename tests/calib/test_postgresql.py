@@ -21,7 +21,7 @@ from calib.archive.database import Archive, upsert
 from calib.archive.decisions import decide
 from calib.archive.place import DEFAULT, REMEMBERED, SQLITE, place_of, stamp_of
 from calib.cli import main
-from calib.errors import ArchiveBusy, ArchiveError, DecisionConflict
+from calib.errors import ArchiveBusy, ArchiveError, DecisionConflict, DecisionError
 from monitor.collect import Collector
 from monitor.source import Source
 
@@ -156,11 +156,10 @@ def test_two_archives_do_not_see_each_other(root: Path, settled: Night) -> None:
     assert rows(settled.root, "flats") != []
 
 
-@pytest.mark.postgresql
 def test_whatever_a_header_holds_is_kept_or_cleaned(root: Path) -> None:
     f = schema.files
     row = {
-        "path": "a\0b", "size": 1 << 40, "mtime_ns": 1 << 60, "content_hash": None, "status": "refused" * 40,
+        "path": "a\0b\udcff", "size": 1 << 40, "mtime_ns": 1 << 60, "content_hash": None, "status": "refused" * 40,
         "reason": "x" * 100_000, "obs_type": "t" * 300, "night": "1999-05-01", "band": "Größe ≥ 20 Zeichen, gewiss",
         "scan": 1 << 40, "n_frames": None, "start_iso": "", "start_mjd": float("nan"),
         "sequence_group": [float("nan"), "a\0b", float("inf"), {"x": 1}], "temperature_k": float("inf"),
@@ -169,7 +168,7 @@ def test_whatever_a_header_holds_is_kept_or_cleaned(root: Path) -> None:
     with closing(Archive(root)) as archive, archive.begin() as connection:
         upsert(connection, f, [row])
     (found,) = rows(root, "files")
-    assert found["path"] == "a�b"
+    assert found["path"] == "a�b���"
     assert found["start_mjd"] is None
     assert found["temperature_k"] == float("inf")
     assert found["sequence_group"] == [None, "a\0b", None, {"x": 1}]
@@ -177,7 +176,6 @@ def test_whatever_a_header_holds_is_kept_or_cleaned(root: Path) -> None:
     assert {n: found[n] for n in same} == {n: row[n] for n in same}
 
 
-@pytest.mark.postgresql
 def test_text_is_in_the_order_of_its_code_points(root: Path) -> None:
     names = ["b", "B", "a_1", "a-1", "a1", "Ks", "J", "ä", "z"]
     with closing(Archive(root)) as archive:
@@ -219,7 +217,24 @@ def test_of_two_who_decide_at_once_one_is_told(settled: Night) -> None:
     assert sum(isinstance(t, DecisionConflict) for t in told) == 3
 
 
-@pytest.mark.postgresql
+def test_numbers_beyond_all_count_are_refused(settled: Night) -> None:
+    with closing(Archive(settled.root)) as archive:
+        for wrong in (-1, 1 << 63, 10**30):
+            with pytest.raises(DecisionError, match=f"{wrong} is the number of no decision"):
+                decide(archive, who="ann", kind="undo", undoes=wrong, reason="x")
+            what = {"kind": "override", "product": "sky-offset", "value": "accepted", "read": "R1"}
+            with pytest.raises(DecisionError, match=f"{wrong} is the number of no block"):
+                decide(archive, who="ann", night=settled.date(2), band="J", scan=1, block=wrong, reason="x", **what)
+
+
+def test_a_file_whose_name_is_no_text_is_refused(four_nights: Night, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    whole = next(four_nights.raw.rglob("*.fits*"))
+    (raw / os.fsdecode(b"a\xff.fits")).write_bytes(whole.read_bytes())
+    assert run(tmp_path / "archive", raw).refused == 1
+
+
 def test_every_announcement_counts(root: Path) -> None:
     def announce() -> None:
         with closing(Archive(root)) as archive:
