@@ -34,6 +34,7 @@ from monitor.collect_activity import QUIET, Activity, read_activity
 from monitor.collect_decisions import Signature, alerts_with_life, signatures
 from monitor.collect_series import Metrics, read_series
 from monitor.collect_states import NO_STATES, States, read_states
+from monitor.collect_supplied import SuppliedMaster, read_supplied
 
 __all__ = ["Collector", "Snapshot"]
 
@@ -73,6 +74,8 @@ class Snapshot:
         Whether a run is at work, and which raw files wait.
     states : States
         What the control charts say of every night.
+    supplied : dict
+        (``dark`` or ``flat``, band) → the master that a team already had.
     """
 
     revision: int
@@ -89,6 +92,7 @@ class Snapshot:
     taken: tuple[str, ...] = ()
     activity: Activity = QUIET
     states: States = NO_STATES
+    supplied: Mapping[tuple[str, str], SuppliedMaster] = field(default_factory=dict)
 
     @property
     def state(self) -> tuple[int, str]:
@@ -377,6 +381,7 @@ class Collector:
             signed=signatures(self.archive.rows(by_number), digests),
             taken=tuple(r["night"] for r in self.archive.rows(taken)),
             states=States(lambda night: read_states(self.archive, night)),
+            supplied=read_supplied(self.archive),
         )
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from calib.checks import check_table
 from calib.flags import usable
 from calib.verdict import Flat, mean_flat, ratio_map
 from monitor.collect import Collector, Row, Snapshot
+from monitor.collect_supplied import SuppliedMaster
 from monitor.palette import STATES
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "cause_words",
     "pairs",
     "ratio_percent",
+    "serving",
     "standing",
     "telling",
 ]
@@ -47,7 +49,7 @@ class Badge:
     page : str
         Where to look further.
     cause : str
-        Why it was rejected, in a few words.
+        Why it was rejected, in a few words; of a supplied master, from which file it is.
     """
 
     subject: str
@@ -70,7 +72,18 @@ class BandHealth:
     @property
     def worst(self) -> str:
         """The state that the card as a whole takes."""
-        order = ("bad", "rejected", "watch", "notice", "notrun", "pending", "provisional", "unknown", "good")
+        order = (
+            "bad",
+            "rejected",
+            "watch",
+            "notice",
+            "notrun",
+            "pending",
+            "provisional",
+            "unknown",
+            "supplied",
+            "good",
+        )
         states = {b.state for b in self.badges}
         return next((s for s in order if s in states), "unknown")
 
@@ -221,6 +234,33 @@ def absent(snapshot: Snapshot, night: str, band: str, obs_type: str) -> tuple[st
     return "unknown", f"no {what} was taken"
 
 
+def serving(snapshot: Snapshot, night: str, band: str, what: str) -> SuppliedMaster | None:
+    """Return the supplied master that stands in for a night's own dark or flat, None where none does.
+
+    Parameters
+    ----------
+    what : str
+        ``dark`` or ``flat``.
+    """
+    master = snapshot.supplied.get((what, band))
+    if master is None:
+        return None
+    column = {"dark": "dark_night", "flat": "canonical_night"}[what]
+    scans = snapshot.part("scans", band)
+    used = set(scans.loc[scans["night"] == night, column])
+    if used:
+        return master if "supplied" in used else None
+    # Own products replace it as soon as one can serve.
+    own = snapshot.part(f"{what}s", band)
+    return None if own["status"].isin(("accepted", "provisional")).any() else master
+
+
+def _supplied_badge(master: SuppliedMaster, what: str, page: str) -> Badge:
+    own = {"dark": "dark", "flat": "twilight flat"}[what]
+    words = f"no {own} was taken; {master.words}, supplied by the team and taken as it came, serves until there is one"
+    return Badge(what, "supplied", "", "", words, page, f"supplied ({master.name})")
+
+
 def standing(snapshot: Snapshot, status: str) -> tuple[str, str]:
     """Return the state of a verdict; if a run is, or was, in the middle of it, also what to say of that."""
     if status != "pending":
@@ -235,7 +275,8 @@ def _dark_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     rows = [r for r in (snapshot.dark(night, band, x) for x in profile.reads) if r is not None]
     if not rows:
         state, words = absent(snapshot, night, band, "dark")
-        return Badge("dark", state, "", "", words)
+        master = serving(snapshot, night, band, "dark") if state == "unknown" else None
+        return Badge("dark", state, "", "", words) if master is None else _supplied_badge(master, "dark", "night")
     refused = [r for r in rows if r["status"] == "rejected"]
     value, _ = _metric(snapshot, night, band, f"dark {read}")
     number, unit = ("", "") if value is None else (signed(value), "DN")
@@ -261,7 +302,10 @@ def _flat_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     row = snapshot.flat(night, band)
     if row is None:
         state, words = absent(snapshot, night, band, "twilight")
-        return Badge("flat", state, "", "", words, "flats")
+        master = serving(snapshot, night, band, "flat") if state == "unknown" else None
+        return (
+            Badge("flat", state, "", "", words, "flats") if master is None else _supplied_badge(master, "flat", "night")
+        )
     number = "" if row["cell_rms"] is None else f"{row['cell_rms']:.2f}"
     unit = "%" if number else ""
     if row["status"] == "rejected":
@@ -309,6 +353,8 @@ def _noise_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
         if dark is not None:
             state = "pending" if snapshot.activity.since else "unknown"
             words = "the run at work has yet to measure it" if state == "pending" else "no noise was measured"
+        elif state == "unknown" and serving(snapshot, night, band, "dark"):
+            words = "not measured: the dark was supplied without its scatter"
         return Badge("noise", state, "", "", words)
     found = judged(snapshot, night, band, *(f"noise {r}" for r in snapshot.profile.reads))
     compared = "no reference to compare it with" if value is None else f"{signed(value, 1)} % against the reference"
@@ -321,7 +367,10 @@ def _pixel_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
     dark = snapshot.dark(night, band, read)
     if dark is None:
         state, words = absent(snapshot, night, band, "dark")
-        return Badge("pixels", state, "", "", "no dark to count them in" if state == "unknown" else words)
+        if state == "unknown":
+            supplied = serving(snapshot, night, band, "dark")
+            words = "not counted: the dark was supplied" if supplied else "no dark to count them in"
+        return Badge("pixels", state, "", "", words)
     totals = f"{int(dark['n_hot'] or 0)} hot, {int(dark['n_noisy'] or 0)} noisy pixels in all"
     found = judged(snapshot, night, band, "pixels")
     new = found.row["value"] if found.row is not None else None
@@ -332,7 +381,7 @@ def _pixel_badge(snapshot: Snapshot, night: str, band: str) -> Badge:
 
 _PLAIN = {"good": "steady", "watch": "to be watched", "bad": "drifting"}
 # What comes first in a sentence; a state of another subject than these says nothing of the night.
-_WORST_FIRST = ("rejected", "bad", "watch", "notice", "notrun", "unknown", "pending", "provisional", "good")
+_WORST_FIRST = ("rejected", "bad", "watch", "notice", "notrun", "unknown", "pending", "provisional", "supplied", "good")
 
 
 def _sentence(band: str, badges: tuple[Badge, ...]) -> str:

@@ -28,11 +28,12 @@ def status_rows(archive: Archive) -> list[Row]:
             "flat_cause": "",
             "scans": 0,
             "sky_offsets": {},
+            "supplied": [],
             "alerts": [],
         }
         return rows.setdefault((night, band), fresh)
 
-    d, f, s, a = schema.darks, schema.flats, schema.sky_offsets, schema.alerts
+    d, f, s, a, c = schema.darks, schema.flats, schema.sky_offsets, schema.alerts, schema.scans
     for r in archive.rows(sa.select(d.c.night, d.c.band, d.c.read, d.c.status, d.c.cause)):
         row(r["night"], r["band"])["darks"][r["read"]] = {"status": r["status"], "cause": r["cause"]}
     for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.status, f.c.cause)):
@@ -44,6 +45,10 @@ def status_rows(archive: Archive) -> list[Row]:
         offsets[r["night"], r["band"]][r["status"]] += 1
     for key, numbers in scans.items():
         row(*key).update(scans=len(numbers), sky_offsets=dict(offsets[key]))
+    for what, column in (("dark", c.c.dark_status), ("flat", c.c.canonical_status)):
+        query = sa.select(c.c.night, c.c.band).where(column == "supplied").distinct()
+        for r in archive.rows(query):
+            row(r["night"], r["band"])["supplied"].append(what)
     for r in archive.rows(sa.select(a).order_by(a.c.night, a.c.state, a.c.product, a.c.metric, a.c.region)):
         row(r["night"], r["band"])["alerts"].append({"state": r["state"], "text": r["text"]})
     bands = {b: k for k, b in enumerate(_band_order(archive))}
@@ -69,9 +74,9 @@ def _line(row: Row) -> str:
         words = {d["status"] for d in row["darks"].values()}
         parts.append("dark " + ("; ".join(sorted(bad)) if bad else "/".join(sorted(words))))
     else:
-        parts.append("no dark")
+        parts.append("dark supplied" if "dark" in row["supplied"] else "no dark")
     if row["flat"] is None:
-        parts.append("no flat")
+        parts.append("flat supplied" if "flat" in row["supplied"] else "no flat")
     else:
         parts.append(f"flat {row['flat']}" + (f", {row['flat_cause']}" if row["flat"] == "rejected" else ""))
     if row["scans"]:

@@ -9,7 +9,7 @@ from calib.regions import grid_edges
 from monitor.collect import Snapshot
 from monitor.collect_night import NightRows
 from monitor.components.html import Safe, join
-from monitor.compute import absent, cause_words, standing
+from monitor.compute import absent, cause_words, serving, standing
 from monitor.compute_layers import KINDS, Layer
 from monitor.pages.night_tables import number
 from monitor.palette import STATES
@@ -94,6 +94,9 @@ def _verdicts(snapshot: Snapshot, rows: NightRows, band: str) -> Safe:
         if row is None:
             name, why = absent(snapshot, rows.night, band, "twilight" if what == "flat" else "dark")
             word = "none taken" if name == "unknown" else STATES[name].word
+            master = serving(snapshot, rows.night, band, what.split()[0]) if name == "unknown" else None
+            if master is not None:
+                name, word, why = "supplied", f"supplied, {master.words}", f"{why}; taken as it came"
             parts.append(
                 Safe('<span class="{}" title="{}">{}: {} {}</span>').format(name, why, what, STATES[name].sign, word)
             )

@@ -242,7 +242,9 @@ def used_html(snapshot: Snapshot, rows: NightRows, night: str, band: str) -> Saf
         if used is None or used != used:
             return "✕ none there was", "rejected"
         if used == "supplied":
-            return f"{STATES['supplied'].sign} supplied by the team, taken as it came", "supplied"
+            master = snapshot.supplied.get(("dark" if what.startswith("dark") else "flat", band))
+            where = f": {master.words}" if master else ""
+            return f"{STATES['supplied'].sign} supplied by the team{where}, taken as it came", "supplied"
         if used == night:
             return Safe("{} <span class=muted>this night</span>").format(link(night, what)), ""
         days = int(age) if age is not None else 0

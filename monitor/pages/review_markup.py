@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from monitor.address import View, search
 from monitor.collect import Collector, Snapshot
+from monitor.collect_supplied import SuppliedMaster
 from monitor.components.html import Safe, join
-from monitor.compute import BandHealth, absent, cause_words, ratio_percent, standing, telling
+from monitor.compute import BandHealth, absent, cause_words, ratio_percent, serving, standing, telling
 from monitor.palette import STATES
 from monitor.plots.thumbnail import data_uri, png
 
@@ -54,6 +55,7 @@ def legend_html() -> str:
         '<div class="legend"><h2>Deviation from the reference</h2><span><b class="good">●</b> accepted</span>'
         '<span><b class="bad">✕</b> rejected</span>'
         '<span><i class="w"></i> watch</span><span><i class="d"></i> drift</span>'
+        '<span><i class="p"></i> hardware period</span>'
         '<span class="muted">dark: level of the array; flat: quadrant that deviates most</span></div>'
     )
 
@@ -67,6 +69,10 @@ def maps_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
         if row is None:
             state = STATES[absent(snapshot, night, band, "twilight")[0]]
             words = "no flat" if state.name == "unknown" else f"flat {state.word}"
+            master = serving(snapshot, night, band, "flat") if state.name == "unknown" else None
+            if master is not None:
+                cells.append(_supplied_map(master, target, band))
+                continue
             hole = Safe('<div class="map none"><div class="hole">{}</div><b>{}</b></div>')
             cells.append(hole.format(words, band))
             continue
@@ -93,6 +99,14 @@ def maps_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
         '<div class="maps" style="--n: {}">{}</div>'
         '<div class="scale"><span>−{:g} %</span><i></i><span>+{:g} %</span></div></section>'
     ).format(STRETCH_PERCENT, len(cells), join(cells), STRETCH_PERCENT, STRETCH_PERCENT)
+
+
+def _supplied_map(master: SuppliedMaster, target: str, band: str) -> Safe:
+    """Return what stands in the place of a ratio map where the flat was supplied: there is nothing to divide it by."""
+    return Safe(
+        '<a class="map" data-nav href="{}" title="{}, taken as it came"><div class="hole">nothing to compare with</div>'
+        '<b>{}</b> <span class="supplied">{} supplied: {}</span></a>'
+    ).format(target, master.words, band, STATES["supplied"].sign, master.name)
 
 
 def strips_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:

@@ -17,7 +17,7 @@ from monitor.palette import STATES, State
 __all__ = ["NightFacts", "age_nights", "days_before", "decisions_of", "night_facts"]
 
 # As a card takes its state from its badges, a night takes it from its bands.
-_WORST_FIRST = ("bad", "rejected", "watch", "notice", "notrun", "pending", "provisional", "unknown", "good")
+_WORST_FIRST = ("bad", "rejected", "watch", "notice", "notrun", "pending", "provisional", "unknown", "supplied", "good")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from calib.checks import CheckResult, check_table, evaluate
 from monitor.collect import Collector, Row, Snapshot
 from monitor.collect_scan import records
 from monitor.components.html import Safe, join
-from monitor.compute import ORIGINS, absent, cause_words, standing
+from monitor.compute import ORIGINS, absent, cause_words, serving, standing
 from monitor.compute_gallery import plain
 from monitor.compute_scan import block_checks, number
 from monitor.report.tables import mark, minus, table
@@ -75,6 +75,9 @@ def _subject(snapshot: Snapshot, night: str, subject: str, title: str, read: str
 def _verdict(snapshot: Snapshot, night: str, subject: str, band: str, row: Row | None) -> Safe:
     if row is None:
         state, words = absent(snapshot, night, band, "dark" if subject == "dark" else "twilight")
+        master = serving(snapshot, night, band, subject) if state == "unknown" else None
+        if master is not None:
+            state, words = "supplied", f"{words}; {master.words}, taken as it came"
         return Safe("<li><b>{}</b> {} {}</li>").format(band, mark(state), words)
     state, unsettled = standing(snapshot, row["status"])
     words, failed = cause_words(row["cause"])

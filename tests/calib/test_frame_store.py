@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_camera import assert_same, run
-from test_supplied import camera, masters, sky
+from supplied_camera import camera, masters, sky
 
 from calib import frame_store
 from calib.frame_store import FrameStore

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
-from test_supplied import SHAPE, camera, masters, sky, write
+from supplied_camera import SHAPE, camera, masters, sky, write
 
 from calib.cli import main
 from calib.profile_check import check_files

@@ -1,0 +1,96 @@
+"""What pages say of darks and flats that a team already had: what they are, where from, in grey."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_camera import run
+from supplied_camera import SHAPE, camera, masters, sky, write
+
+from calib.archive.database import Archive
+from calib.archive.status import status_lines, status_rows
+from monitor.collect import Collector, Snapshot
+from monitor.collect_night import night_rows
+from monitor.compute import band_health, serving
+from monitor.pages.night_controls import _verdicts
+from monitor.pages.night_tables import used_html
+from monitor.pages.review_markup import cards_html, maps_html
+
+NIGHT = "2011-04-12"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("supplied")
+    masters(top / "raw" / "masters")
+    run(top / "archive", sky(top / "raw", 12), camera())
+    return top / "archive"
+
+
+@pytest.fixture(scope="module")
+def collector(archive: Path) -> Collector:
+    return Collector(archive)
+
+
+@pytest.fixture(scope="module")
+def snapshot(collector: Collector) -> Snapshot:
+    return collector.snapshot()
+
+
+def test_badges_and_sentence_name_the_files(snapshot: Snapshot) -> None:
+    health = band_health(snapshot, NIGHT, "Ks")
+    assert health.sentence == "Ks: flat supplied (flat.fits); dark supplied (dark.fits)"
+    badges = {b.subject: b for b in health.badges}
+    assert (badges["dark"].state, badges["flat"].state) == ("supplied", "supplied")
+    # What was not measured is unknown; that its dark was supplied is the reason and no merit.
+    assert (badges["noise"].state, badges["pixels"].state) == ("unknown", "unknown")
+    assert "no dark was taken; dark.fits of 2011-04-11, supplied by the team" in badges["dark"].words
+    assert badges["noise"].words == "not measured: the dark was supplied without its scatter"
+    assert badges["pixels"].words == "not counted: the dark was supplied"
+    assert health.worst == "unknown"
+
+
+def test_nothing_supplied_is_green_or_missing_on_review(collector: Collector, snapshot: Snapshot) -> None:
+    cards = str(cards_html([band_health(snapshot, NIGHT, "Ks")], NIGHT))
+    assert cards.count('class="badge supplied"') == 2
+    maps = str(maps_html(collector, snapshot, NIGHT))
+    assert "◇ supplied: flat.fits" in maps
+    for page in (cards, maps):
+        assert "no dark" not in page.replace("no dark was taken; dark.fits", "")
+        assert "no flat" not in page
+
+
+def test_the_night_says_it_too(snapshot: Snapshot) -> None:
+    rows = night_rows(snapshot, NIGHT, "Ks")
+    used = str(used_html(snapshot, rows, NIGHT, "Ks"))
+    assert "◇ supplied by the team: dark.fits of 2011-04-11, taken as it came" in used
+    assert "◇ supplied by the team: flat.fits of 2011-04-11, taken as it came" in used
+    assert "✕" not in used
+    verdicts = str(_verdicts(snapshot, rows, "Ks"))
+    assert "none taken" not in verdicts
+    assert "◇ supplied, flat.fits of 2011-04-11" in verdicts
+
+
+def test_the_line_of_status(archive: Path) -> None:
+    (line,) = status_lines(status_rows(Archive(archive)))
+    assert line == f"{NIGHT} Ks  dark supplied | flat supplied | 1 scan, 1 sky offsets"
+
+
+def test_own_darks_take_its_place(tmp_path: Path) -> None:
+    raw = sky(tmp_path / "raw", 12)
+    masters(raw / "masters")
+    for k in range(24):
+        frame = np.random.default_rng([3, k]).normal(40, 4, SHAPE).round().astype(np.int32)
+        write(raw / "darks" / f"d{k}.fits", frame, SHRNAME="closed", OBJECT="dark", UTC=f"04:{k:02d}:00.00")
+    run(tmp_path / "archive", raw, camera())
+    collector = Collector(tmp_path / "archive")
+    snapshot = collector.snapshot()
+    assert serving(snapshot, NIGHT, "Ks", "dark") is None
+    assert serving(snapshot, NIGHT, "Ks", "flat") is not None
+    # Also in a night without scans: once there are own ones, the supplied one is out of use.
+    assert serving(snapshot, "2011-05-01", "Ks", "dark") is None
+    assert serving(snapshot, "2011-05-01", "Ks", "flat") is not None
+    assert serving(snapshot, NIGHT, "J", "flat") is None
+    collector.archive.close()
