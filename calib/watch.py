@@ -134,7 +134,7 @@ class Watch:
         # A little less than a pass takes, so that two looks in a row are enough.
         self.arrivals = Arrivals(folders, settle_s=0.9 * interval_s, patience_s=patience_s, say=say)
         self.heartbeat = Heartbeat(interval_s=interval_s)
-        self._catch_up, self._busy, self._left_out = True, False, False
+        self._catch_up, self._busy, self._left_out, self._decided = True, False, False, False
         # What the last run could not finish: to be tried again when it is something else.
         self._left_open = ""
         self._failures, self._told_at = 0, -_TELL_AGAIN_S
@@ -193,6 +193,8 @@ class Watch:
             self._left_out = False
         # While a folder is away, decisions wait: what follows from them may need its files.
         decided = not self.arrivals.missing and what_is_open(self.archive, profile) not in ("", self._left_open)
+        # On the first pass there are other reasons: what a run left that was killed, or products that are damaged.
+        self._decided = decided and not self._catch_up
         if not (ready or decided or self._catch_up) or self.stop():
             return None
         if self.archive.being_written():
@@ -235,9 +237,12 @@ class Watch:
             self.say(f"refused: {row['path']}: {row['reason']}")
         for message in report.messages:
             self.say(message)
-        if report.idle and not refused:
+        if (report.idle and not refused) or not (names or report.products or self._decided):
             return
         nights = " … ".join(dict.fromkeys((*report.nights[:1], *report.nights[-1:])))
+        if not names:
+            self.say(f"verdicts settled anew; {report.products} products made{f' in {nights}' if nights else ''}")
+            return
         self.say(
             f"{len(names)} file{'s' if len(names) != 1 else ''} taken in"
             + (f", {len(refused)} of them refused" if refused else "")

@@ -175,7 +175,7 @@ def _scaling(hdu: Hdu, name: str, default: float) -> float:
     value = card((hdu.header,), name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise Refusal(f"{name} {quoted(value)} is not a number ({hdu.label})")
     return float(value)
 

@@ -491,3 +491,12 @@ def test_noise_is_no_fits_file(tmp_path_factory, content):
     for read in (identify, read_frames):
         with pytest.raises(RawFileError, match=r"not a FITS file|empty file|compressed|truncated"):
             read(path, KECK)
+
+
+@pytest.mark.parametrize("card", ["BSCALE", "BZERO"])
+def test_a_scaling_of_more_digits_than_a_machine_word_is_read_or_refused(tmp_path, card):
+    path = CubeFile(n=2).plain().write(tmp_path / "a.fits")
+    content = path.read_bytes()
+    at = content.index(card.encode() + b" " * (8 - len(card)) + b"=")
+    path.write_bytes(content[:at] + f"{card:8}= 99999999999999999999".ljust(80).encode() + content[at + 80 :])
+    assert read_or_reason(read_frames, path, SURVEY)
