@@ -372,6 +372,40 @@ def test_what_the_server_refuses_is_one_sentence_with_the_remedy(root: Path, tmp
 
 
 @pytest.mark.postgresql
+def test_passwords_come_from_the_environment_and_are_told_nobody(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin(root, "CREATE ROLE vesper_asked LOGIN SUPERUSER PASSWORD 'geheim'")
+    try:
+        url = place_of(root)[0].url.set(username="vesper_asked").render_as_string()
+        told = []
+        for wrong in ("", "falsch"):
+            monkeypatch.setenv("PGPASSWORD", wrong)
+            with suppress(ArchiveError):
+                Archive(tmp_path / "open", create=True, database=url).close()
+                pytest.skip("this server asks nobody for a password; `.ci/with-postgresql` starts one that does")
+            with pytest.raises(ArchiveError, match=r"check the user's name, and the password in ~/\.pgpass") as refused:
+                Archive(tmp_path / "asked", create=True, database=url)
+            told.append(str(refused.value))
+        assert "falsch" not in "".join(told)
+        monkeypatch.setenv("PGPASSWORD", "geheim")
+        archive = Archive(tmp_path / "asked", create=True, database=url)
+        assert "geheim" not in (tmp_path / "asked" / REMEMBERED).read_text() + repr(archive.place) + repr(
+            archive.engine
+        )
+        archive.close()
+        monkeypatch.delenv("PGPASSWORD")
+        with pytest.raises(ArchiveError, match="check the user's name, and the password"):
+            Archive(tmp_path / "asked")
+        cut(root)
+    finally:
+        schema_of = "DROP OWNED BY vesper_asked CASCADE"
+        with closing(Archive(root)) as archive, archive.begin() as connection:
+            connection.exec_driver_sql(schema_of)
+        admin(root, "DROP ROLE vesper_asked")
+
+
+@pytest.mark.postgresql
 def test_tables_that_are_gone_are_not_made_again_by_a_reader(root: Path) -> None:
     archive, place = Archive(root), place_of(root)[0]
     with archive.begin() as connection:
