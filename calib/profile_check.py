@@ -87,7 +87,9 @@ class ProfileCheck:
             least = p.limits_for(subject, s.band)["frames"].value if subject else p.sky.block_frames
             if n < least:
                 key = f"limits.{subject}.frames" if subject else "sky.block_frames"
-                found.append(f"{s.night} {s.band} {s.obs_type}: {n} frames, fewer than {key} = {least:g}")
+                found.append(
+                    f"{s.night} {s.band} {s.obs_type}: {n} frame{'s' if n != 1 else ''}, fewer than {key} = {least:g}"
+                )
         for band in dict.fromkeys(s.band for s in self.sequences if s.obs_type == "scan"):
             for own, master, what in (
                 ("dark", "supplied-dark", "dark"),
