@@ -106,7 +106,8 @@ class Arrivals:
     @property
     def waiting(self) -> dict[Path, str]:
         """Files that wait, with the reason, in the order of their names."""
-        return {p: s.why or "still being written, or just arrived" for p, s in sorted(self._seen.items())}
+        words = {None: "still being written, or just arrived", "": "whole, its turn comes"}
+        return {p: words.get(s.why) or str(s.why) for p, s in sorted(self._seen.items())}
 
     def look(self, archive: Archive, profile: Profile) -> list[Path]:
         """Look once; return the files that a run should take in now."""
