@@ -17,7 +17,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 def token_of(url: str) -> str:
     """Load the page as far as its HTML goes; return the key to the session that was made for it."""
-    with urllib.request.urlopen(url, timeout=30) as reply:
+    with urllib.request.urlopen(url, timeout=120) as reply:
         (token,) = re.findall(r'"token":"([^"]+)"', reply.read().decode())
     return str(token)
 
@@ -25,7 +25,10 @@ def token_of(url: str) -> str:
 async def _connect(url: str) -> WebSocketClientConnection:
     token = await asyncio.to_thread(token_of, url)
     host = url.split("/")[2]
-    request = HTTPRequest(f"ws://{host}/ws", headers={"Origin": f"http://{host}"})
+    # Many at once on a busy machine wait for each other.
+    request = HTTPRequest(
+        f"ws://{host}/ws", headers={"Origin": f"http://{host}"}, connect_timeout=120, request_timeout=120
+    )
     socket = await websocket_connect(request, subprotocols=["bokeh", token], max_message_size=200_000_000)
     assert json.loads((await _message(socket))[0])["msgtype"] == "ACK"
     return socket
