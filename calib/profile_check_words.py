@@ -67,7 +67,8 @@ def _summary(check: ProfileCheck) -> Iterator[str]:
             f"{_clock(s.files[0])} to {_clock(s.files[-1])} UTC" if len(s.files) > 1 else f"{_clock(s.files[0])} UTC"
         )
         blocks = f", {block_words(s, check)}" if s.obs_type == "scan" else ""
-        yield f"{s.night}  {s.band:4} {name}: {n} frame{'s' if n != 1 else ''} in {_files(len(s.files))}, {clock}{blocks}"
+        frames = f"{n} frame{'s' if n != 1 else ''}"
+        yield f"{s.night}  {s.band:4} {name}: {frames} in {_files(len(s.files))}, {clock}{blocks}"
     kinds = Counter((i.obs_type, i.band or "any") for i in check.supplied)
     for (kind, band), n in kinds.items():
         of_many = ", of which the latest counts" if n > 1 else ""
