@@ -92,6 +92,8 @@ def head_html(scan: ScanData, choices: Sequence[Safe]) -> Safe:
         if r["level_dn"] is not None and r["level_dn"] <= 0
         else ""
     )
+    if r["stale"]:
+        low = stale_html(r["stale"]) + low
     return Safe(
         '<section class="card"><div class="row"><h1>Scan {} · {} · {}</h1>{}</div>'
         '<p class="status"><b class="{}">{} {}</b>{}</p>{}<dl>{}</dl></section>'
@@ -107,6 +109,11 @@ def head_html(scan: ScanData, choices: Sequence[Safe]) -> Safe:
         low,
         join(cells),
     )
+
+
+def stale_html(why: str) -> Safe:
+    """Return that a scan is not what it would be under the decisions that stand."""
+    return Safe('<p class="warn"><b class="watch">▲ Needs to be calibrated again</b>: {}.</p>').format(why)
 
 
 def lineage_html(scan: ScanData) -> Safe:
@@ -245,10 +252,15 @@ def none_html(session: Session, snapshot: Snapshot) -> Safe:
         if links
         else Safe("<p>The archive holds no calibrated scan at all.</p>")
     )
+    waiting = {snapshot.activity.state(n, b, t) for n, b, t in snapshot.activity.waiting if (n, t) == (night, "scan")}
+    if "pending" in waiting:
+        heading = Safe("Scans of the night {} are in work").format(night)
+    else:
+        heading = Safe("No calibrated scan in the night {}").format(night)
     return Safe(
-        '<section class="card empty"><h2>No calibrated scan in the night {}</h2>{}'
+        '<section class="card empty"><h2>{}</h2>{}'
         '<p><a data-nav href="{}">What became of the scans of this night</a></p></section>'
-    ).format(night, nearest, session.href(page="scans", scan=None, frame=None, block=None))
+    ).format(heading, nearest, session.href(page="scans", scan=None, frame=None, block=None))
 
 
 LEVELS_HEAD = Safe(

@@ -63,7 +63,9 @@ def scans_html(rows: list[Row], blocks: Blocks) -> Safe:
             Cell((r["start_iso"] or "—")[11:19] or "—", again),
             r["band"],
             r["read"],
-            Safe('<a data-nav href="{}" class="{}">{} {}</a>').format(search(target(r)), state, sign, r["status"]),
+            Safe('<a data-nav href="{}" class="{}">{} {}</a>{}').format(
+                search(target(r)), state, sign, r["status"], _stale(r["stale"])
+            ),
             f"{r['n_blocks'] - r['n_rejected']}/{r['n_blocks']}",
             r["n_frames"],
             Cell(f"{'✕ ' if low else ''}{number(r['level_dn'], 4)}", "bad" if low else ""),
@@ -74,6 +76,11 @@ def scans_html(rows: list[Row], blocks: Blocks) -> Safe:
         )
         lines.append(("" if again else "first", cells))
     return Safe('<section class="card table">{}</section>').format(table_html("scans", _SCANS, lines, scroll="scans"))
+
+
+def _stale(why: str) -> Safe:
+    """Return that a scan waits to be calibrated again, with the reason behind the word."""
+    return Safe('<br><span class="watch" title="{}">▲ to calibrate again</span>').format(why) if why else Safe("")
 
 
 def missing_html(lost: list[Missing]) -> Safe:

@@ -99,6 +99,10 @@ def test_a_flat_is_rejected_its_scans_wait_and_all_is_taken_back(archive: Night,
     # What follows comes by itself: the verdict at once, the scans when they are asked for.
     expect(page.locator(".verdicts").first).to_contain_text("rejected by decision", timeout=WORKING)
     expect(page.locator(".desk")).to_contain_text("4 reads of scans wait for calibration", timeout=WORKING)
+    page.goto(f"{page.url.split('?')[0]}?page=scans&night={night}")
+    expect(page.locator(".watch", has_text="▲ to calibrate again")).to_have_count(2)
+    page.goto(f"{page.url.split('?')[0]}?page=scan&night={night}&band=J&scan=1&read=R1")
+    expect(page.locator(".warn")).to_contain_text("▲ Needs to be calibrated again: ")
     page.locator("#desk-recalibrate").click()
     expect(page.locator("#dialog-title")).to_have_text("Calibrate again")
     confirm(page)
