@@ -123,7 +123,8 @@ BAR_CSS = """
 .bar .main { background: var(--accent); color: var(--panel); border-color: var(--accent); font-weight: 600; }
 .grow { flex: 1; }
 .sig { font-weight: 600; }
-@media (max-width: 700px) { :host { bottom: 58px; } .bar { padding: 6px 8px; } .grow { display: none; }
+/* On a phone it would cover a third of the page: there it is the page's end. */
+@media (max-width: 700px) { :host { position: static; } .bar { padding: 6px 8px; } .grow { display: none; }
   .sig { flex-basis: 100%; } }
 @media print { :host { display: none; } }
 """

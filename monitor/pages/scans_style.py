@@ -6,7 +6,7 @@ __all__ = ["SCANS_CSS"]
 
 SCANS_CSS = """
 .card { margin-bottom: 12px; }
-.head { display: flex; gap: 8px 16px; align-items: center; flex-wrap: wrap; }
+.card.head { display: flex; gap: 8px 16px; align-items: center; flex-wrap: wrap; }
 .grow { flex: 1; }
 .none p { margin: 8px 0 0; }
 .wide-table { max-height: 480px; } .wide-table th { position: sticky; background: var(--panel); z-index: 1; }
