@@ -18,6 +18,7 @@ from small_camera import Night, assert_same, rows, run, small, survey_of, verdic
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
 from calib.archive.heartbeat import last_beat
+from calib.archive.place import stamp_of
 from calib.archive.verify import verify_archive
 from calib.archive.versions import save_version
 from calib.arrivals import why_unfinished
@@ -366,6 +367,26 @@ def test_two_watches_of_one_archive(watched: Watched) -> None:
         pass
 
 
+def test_a_database_that_is_put_back_from_a_backup_meanwhile(three: Night, inbox: Path, watched: Watched) -> None:
+    shutil.copytree(three.raw, inbox, dirs_exist_ok=True)
+    watched.look()
+    watched.look()
+    database = watched.archive.root / "archive.sqlite"
+    backup = shutil.copy(database, database.with_name("backup"))
+    database.unlink()
+    for _ in range(3):
+        assert watched.look() is None
+    assert not database.exists()
+    assert watched.told(f"failed: {database} is gone; put it back") == 1
+    Path(backup).rename(database)
+    shutil.copy(find_raw([three.raw])[0], inbox / "zz.fits")
+    watched.look()
+    watched.look()
+    assert watched.told("goes on") == 1
+    found = Archive(watched.archive.root)
+    assert rows(found, "files", path=str(inbox / "zz.fits"))[0]["status"] == "duplicate"
+
+
 # The command -----------------------------------------------------------------------------------------------------
 
 
@@ -390,9 +411,8 @@ def test_the_command_ends_cleanly_when_told_to(
         [sys.executable, "-m", "calib.cli", *map(str, command)], stderr=subprocess.PIPE, text=True
     )
     try:
-        database = archive / "archive.sqlite"
         # Within the run: as soon as there is a product.
-        until(lambda: database.exists() and any(archive.rglob("*.fits")), process)
+        until(lambda: stamp_of(archive) and any(archive.rglob("*.fits")), process)
         process.send_signal(number)
         _, log = process.communicate(timeout=600)
     finally:

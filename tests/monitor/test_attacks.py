@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,12 +14,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from browser_window import Window
 from small_camera import Night, copy_archive
 from tornado.web import create_signed_value
 from web_client import PASSWORDS, Closed, Reply, Web, make_accounts, raw, token_in, upgrade
 
 from calib.archive import schema
+from calib.archive.database import Archive
 from monitor.access.accounts import secret_beside
 from monitor.access.tickets import COOKIE
 from monitor.address import PAGES
@@ -76,22 +77,20 @@ def fort(faulty: Night, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fo
 
 def _fill_with_markup(root: Path, night: str) -> None:
     """Put markup wherever a header, a file's name or a person could have put it, and a path that leads outside."""
-    with sqlite3.connect(root / "archive.sqlite") as db:
+    archive, evil = Archive(root), {"evil": EVIL}
+    with archive.begin() as db:
         for table in ("darks", "flats", "scans", "sky_offsets", "states", "alerts"):
-            db.execute(f"update {table} set cause = cause || ?", (EVIL,))
-        db.execute("update alerts set text = ?", (EVIL,))
-        db.execute("update files set path = path || ?, reason = ?, notes = ?", (EVIL, EVIL, EVIL))
+            db.execute(sa.text(f"update {table} set cause = cause || :evil"), evil)
+        db.execute(sa.text("update alerts set text = :evil"), evil)
+        db.execute(sa.text("update files set path = path || :evil, reason = :evil, notes = :evil"), evil)
         needed = {c.name for c in schema.decisions.c if not c.nullable and c.default is None and c.name != "id"}
         row = dict.fromkeys(needed, "") | {"time": "1999-05-09T12:00:00.000Z", "who": EVIL, "reason": EVIL}
         row |= {"kind": "sign-off", "night": night}
-        db.execute(
-            f"insert into decisions ({', '.join(row)}) values ({', '.join('?' * len(row))})", tuple(row.values())
-        )
-        db.execute(
-            "update products set path = '../outside.fits' where kind = 'canonical' and band = 'J' and night = ?",
-            (night,),
-        )
-    db.close()
+        db.execute(sa.insert(schema.decisions).values(**row))
+        p = schema.products
+        canonical = (p.c.kind == "canonical", p.c.band == "J", p.c.night == night)
+        db.execute(sa.update(p).where(*canonical).values(path="../outside.fits"))
+    archive.close()
 
 
 def _no_secret(*replies: Reply) -> None:
@@ -423,9 +422,11 @@ def _enter(fort: Fort, window: Callable[..., Window], name: str, address: str) -
     return shown
 
 
-def _written(fort: Fort) -> dict[str, list[tuple[object, ...]]]:
-    with sqlite3.connect(fort.served.root / "archive.sqlite") as db:
-        return {t: list(db.execute(f"select * from {t}")) for t in ("decisions", "profiles", "runs", "meta")}
+def _written(fort: Fort) -> dict[str, list[dict[str, object]]]:
+    archive, tables = Archive(fort.served.root), ("decisions", "profiles", "runs", "meta")
+    found = {t: archive.rows(sa.select(schema.metadata.tables[t])) for t in tables}
+    archive.close()
+    return found
 
 
 def test_a_viewer_writes_nothing_whatever_the_browser_is_made_to_say(fort: Fort, window: Callable[..., Window]) -> None:
@@ -472,7 +473,7 @@ def test_what_a_reviewer_types_is_text_and_of_a_size(fort: Fort, window: Callabl
     page.locator("#ask-reason").fill(sql)
     page.locator("#dialog-confirm").click()
     page.wait_for_function("!window.vesper.modal")
-    assert [r for r in _written(fort)["decisions"] if sql in r]
+    assert [r for r in _written(fort)["decisions"] if sql in r.values()]
     fort.tried("reviewer", "SQL, 90 kB and control characters as a reason", "kept as text; refused with a sentence")
 
 

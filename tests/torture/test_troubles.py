@@ -22,6 +22,8 @@ from calib.cli import main
 from calib.raw import find_raw
 from calib.simulate import CloudGradient
 
+pytestmark = pytest.mark.sqlite("the disk and the file of the database are the folder's own")
+
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Night:

@@ -17,6 +17,7 @@ from small_camera import Night, assert_same, rows, run, survey_of, verdicts, wri
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
 from calib.archive.heartbeat import last_beat
+from calib.archive.place import stamp_of
 from calib.archive.verify import verify_archive
 from calib.raw import find_raw
 
@@ -85,7 +86,7 @@ def test_a_watch_a_run_and_the_page_take_turns(three: Night, tmp_path: Path, sma
             part.rename(to)
             if k == 2:
                 # As soon as there is a verdict, somebody overrules it on the page, which settles at once.
-                until(lambda: (archive / "archive.sqlite").exists() and three.date(0) in verdicts(archive))
+                until(lambda: stamp_of(archive) is not None and three.date(0) in verdicts(archive))
                 opened = Archive(archive)
                 what = {"kind": "override", "night": three.date(0), "band": "J", "product": "flat"}
                 decide(opened, who="eva", value="rejected", reason="dome half shut", **what)
