@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -134,7 +134,7 @@ class CanonicalSettings(_Model):
 
     window: int = Field(default=5, ge=1)
     cold_start_nights: int = Field(default=3, ge=2)
-    reference_nights: int | Literal["all"] = 20
+    reference_nights: Annotated[int, Field(ge=1)] | Literal["all"] = 20
     stuck_nights: int = Field(default=3, ge=2)
     adopt_after_nights: int = Field(default=0, ge=0)
 
@@ -386,6 +386,7 @@ def _cross_faults(data: dict[str, Any]) -> list[str]:
     faults += _limit_faults(_table(data, "limits"), {*bands, *reads})
     faults += _drift_faults(_table(data, "drift"))
     faults += _size_faults(_table(data, "drift", "quiet"), "drift.quiet")
+    faults += _endless_faults(data, "")
     faults += _header_faults(_table(data, "header"))
     return faults
 
@@ -472,7 +473,7 @@ def _drift_faults(drift: dict[str, Any]) -> list[str]:
     for key, table in tables.items():
         watch, far = (_table(table).get(edge) for edge in ("watch", "drift"))
         if isinstance(watch, int | float) and isinstance(far, int | float) and watch > far:
-            faults.append(f"{key}.watch: above drift ({watch:g} > {far:g})")
+            faults.append(f"{key}.watch: above drift ({_shown(watch)} > {_shown(far)})")
     return faults
 
 
@@ -483,8 +484,25 @@ def _size_faults(table: dict[str, Any], key: str) -> list[str]:
         if isinstance(value, Mapping):
             faults += _size_faults(dict(value), f"{key}.{name}")
         elif isinstance(value, int | float) and not 1e-9 < value < 1e9:
-            faults.append(f"{key}.{name}: must lie between 1e-9 and 1e9 (given: {value:g})")
+            faults.append(f"{key}.{name}: must lie between 1e-9 and 1e9 (given: {_shown(value)})")
     return faults
+
+
+def _endless_faults(value: Any, key: str) -> list[str]:
+    """Return the numbers that overflow once they are squared; an infinite limit or level asks for none."""
+    if isinstance(value, Mapping):
+        return [f for n, v in value.items() for f in _endless_faults(v, f"{key}.{n}" if key else str(n))]
+    if isinstance(value, list):
+        return [f for k, v in enumerate(value) for f in _endless_faults(v, f"{key}.{k}")]
+    endless = isinstance(value, int | float) and abs(value) > 1e15
+    if endless and (abs(value) < float("inf") or not key.startswith(("limits.", "detector."))):
+        return [f"{key}: no number of a camera is as large as {_shown(value)}"]
+    return []
+
+
+def _shown(number: float) -> str:
+    # A whole number may have more digits than a float can stand for.
+    return f"{number:g}" if not 1e300 < abs(number) < float("inf") else f"{str(number)[:12]}…"
 
 
 def _limit_faults(limits: dict[str, Any], qualifiers: set[str]) -> list[str]:

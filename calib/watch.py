@@ -153,15 +153,15 @@ class Watch:
                 self._pause()
         finally:
             logger.removeHandler(handler)
-            self.heartbeat.doing = "stopped"
             with suppress(CalibError, sa.exc.SQLAlchemyError, OSError):
-                beat(self.archive, self.heartbeat)
+                self._beat("stopped")
             self.say("ends")
 
     def step(self) -> RunReport | None:
         """Make one pass; return what the run did, None if there was none."""
         report = None
         try:
+            self._assure_archive()
             report = self._pass()
             if self.heartbeat.last_error:
                 self.say("goes on: what was in the way is gone")
@@ -180,6 +180,8 @@ class Watch:
             self._fail(str(error) if known else f"{type(error).__name__}: {error}")
         with suppress(CalibError, sa.exc.SQLAlchemyError, OSError):
             self._beat("waiting")
+        # Should the database be put back from a backup meanwhile: an open connection would go on with the old one.
+        self.archive.close()
         return report
 
     def _pass(self) -> RunReport | None:
@@ -269,9 +271,17 @@ class Watch:
         if self.stop():
             raise RunStopped
         if time.monotonic() - self._beat_at > _BEAT_S:
-            self._beat("running")
+            with suppress(CalibError):
+                self._beat("running")
+
+    def _assure_archive(self) -> None:
+        place = self.archive.place
+        if not place.is_server and not Path(place.name).exists():
+            # Opened, it would be made anew, and empty.
+            raise ArchiveError(f"{place.name} is gone; put it back, or end the watch and start it anew")
 
     def _beat(self, doing: str) -> None:
+        self._assure_archive()
         waiting = self.arrivals.waiting
         self.heartbeat.doing, self.heartbeat.queue = doing, len(waiting)
         self.heartbeat.waits = [f"{path}: {why}" for path, why in list(waiting.items())[:_NAMED]]

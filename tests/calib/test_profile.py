@@ -321,3 +321,22 @@ def test_toml_written_by_the_test_says_what_it_should():
 def test_what_is_quiet_is_a_size_that_can_be_reckoned_with(size):
     told = faults(edited(("responsivity_percent = 0.15", f"responsivity_percent = {size}")))
     assert any(f.startswith("drift.quiet.responsivity_percent: must lie between 1e-9 and 1e9") for f in told)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("noisy_above = 2.5", "noisy_above = 1e300", "pixels.noisy_above: no number of a camera is as large as 1e+300"),
+        (
+            "noisy_above = 2.5",
+            "noisy_above = 1" + "0" * 400,
+            "pixels.noisy_above: no number of a camera is as large as",
+        ),
+        ("gain_percent = { watch = 5.0", "gain_percent = { watch = 1" + "0" * 400, "drift.gain_percent.watch: above"),
+        ("noisy_above = 2.5", "noisy_above = inf", "pixels.noisy_above: no number of a camera is as large as inf"),
+        ("reference_nights = 20", "reference_nights = -1", "canonical.reference_nights"),
+        ("reference_nights = 20", "reference_nights = 0", "canonical.reference_nights"),
+    ],
+)
+def test_numbers_that_nothing_can_be_reckoned_with(old, new, words):
+    assert any(f.startswith(words) for f in faults(edited((old, new))))
