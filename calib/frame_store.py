@@ -6,8 +6,11 @@ reads the frames sees an array in either case; it says which of them it is done 
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ class FrameStore:
         if self._folder is None or size <= IN_MEMORY_BYTES:
             self._mapping = None
             return np.empty(shape, dtype)
+        _give_back()
         with tempfile.TemporaryFile(dir=self._folder) as file:
             # Written through, so that a full disk is an error with words and not the end of the process.
             zeros = bytes(2**22)
@@ -85,6 +89,19 @@ class FrameStore:
     def release(self, first: int, end: int) -> None:
         """Let go of the memory of frames ``first`` to ``end`` (excluded); they can be read again at any time."""
         _let_go(self._mapping, self._room, first, end)
+
+
+@cache
+def _give_back() -> None:
+    """Have the C library return every array of more than 4 MB to the system as soon as it is freed.
+
+    It would keep those below 32 MB, such as the planes of a large array, and lose as much again between them.
+    """
+    mmap_threshold = -3
+    # Not every C library has it; without it only more memory is used.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(mmap_threshold, 2**22)
 
 
 def _let_go(mapping: mmap.mmap | None, room: NDArray[Any], first: int, end: int) -> None:
