@@ -58,8 +58,9 @@ def only_watch(archive: Archive) -> Iterator[None]:
             raise ArchiveError(
                 f"another watch ({holder or 'unknown'}) fills {archive.root}; end it, or give it all folders"
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -39,8 +39,10 @@ def locked_folder(root: Path) -> Iterator[None]:
             raise ArchiveBusy(
                 f"another run ({holder or 'unknown'}) is writing to {root}; wait for it to end"
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
+        # Who holds it is a courtesy: on a full disk the lock counts all the same.
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
         yield
     finally:
         os.close(handle)
