@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from small_camera import Night, assert_same, content, rows, run, small, small_text, survey_of, write_raw
+from small_camera import Night, assert_same, content, copy_archive, rows, run, small, small_text, survey_of, write_raw
 
 from calib.archive.database import Archive
 from calib.archive.verify import verify_archive
@@ -245,7 +245,7 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     raw = write_raw(survey, top / "raw")
     folders = sorted(raw.iterdir())
     run(top / "first", folders[:3])
-    shutil.copytree(top / "first", top / "whole")
+    copy_archive(top / "first", top / "whole")
     run(top / "whole", raw)
     return raw, top / "first", top / "whole"
 
@@ -309,7 +309,7 @@ POINTS = [
 def steps(more: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """How many files and transactions the run has that is interrupted."""
     raw, first, _ = more
-    archive = Path(shutil.copytree(first, tmp_path_factory.mktemp("steps") / "archive"))
+    archive = copy_archive(first, tmp_path_factory.mktemp("steps") / "archive")
     counts = {"file": 0, "transaction": 0}
     with pytest.MonkeyPatch.context() as patch:
         replace, begin = os.replace, Archive.begin
@@ -340,7 +340,7 @@ def test_an_interrupted_run_is_finished_by_the_next(
     raw, first, whole = more
     if k < 0:
         k += steps[where.split()[0]] + 1
-    archive = Path(shutil.copytree(first, tmp_path / "archive"))
+    archive = copy_archive(first, tmp_path / "archive")
     with monkeypatch.context() as patch:
         for _ in interrupt_after(k, patch, where):
             with pytest.raises(Interrupt):
@@ -356,7 +356,7 @@ def test_a_run_that_fails_says_so(
     more: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, first, _ = more
-    archive = Path(shutil.copytree(first, tmp_path / "archive"))
+    archive = copy_archive(first, tmp_path / "archive")
     for _ in interrupt_after(3, monkeypatch, "file after"):
         with pytest.raises(Interrupt):
             run(archive, raw)
@@ -385,7 +385,7 @@ main()
 def test_a_killed_run_is_finished_by_the_next(more: tuple[Path, Path, Path], tmp_path: Path) -> None:
     """SIGKILL at several moments, in one archive, until a run comes through."""
     raw, first, whole = more
-    archive = Path(shutil.copytree(first, tmp_path / "archive"))
+    archive = copy_archive(first, tmp_path / "archive")
     toml = tmp_path / "small.toml"
     toml.write_text(small_text(), "utf-8")
     order = ["run", str(raw), "--archive", str(archive), "--instrument", str(toml)]

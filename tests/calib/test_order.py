@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from small_camera import assert_same, content, differences, rows, run, small, survey_of, write_raw
+from small_camera import assert_same, content, copy_archive, differences, rows, run, small, survey_of, write_raw
 
 from calib.raw import find_raw
 from calib.simulate import CloudGradient, MissingDark, MissingFlat, TooLittleChange, WarmUp
@@ -141,7 +141,7 @@ def test_a_night_delivered_twice_under_other_names(copy_first: bool, raw: Path, 
 
 
 def test_a_second_run_over_everything_changes_nothing(raw: Path, at_once: Path, tmp_path: Path) -> None:
-    archive = Path(shutil.copytree(at_once, tmp_path / "archive"))
+    archive = copy_archive(at_once, tmp_path / "archive")
     before = {p: p.stat().st_mtime_ns for p in archive.rglob("*.fits")}
     assert run(archive, raw, PROFILE).idle
     assert {p: p.stat().st_mtime_ns for p in archive.rglob("*.fits")} == before

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from browser_window import Served, Window
-from small_camera import Night, run, survey_of, write_raw
+from small_camera import Night, copy_archive, run, survey_of, write_raw
 
 from calib.simulate import CloudGradient, DarkJump, MissingDark, MissingFlat, NewHotPixels, QuadrantStep
 
@@ -47,7 +47,7 @@ def copy_of(tmp_path: Path) -> Callable[[Night], Night]:
     """Return a function that copies an archive, for tests that change it."""
 
     def copy(night: Night) -> Night:
-        return replace(night, root=Path(shutil.copytree(night.root, tmp_path / "archive")))
+        return replace(night, root=copy_archive(night.root, tmp_path / "archive"))
 
     return copy
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 import sqlalchemy as sa
 from browser_window import IDLE, REPOSITORY, Served, Window
-from small_camera import Night, small_text
+from small_camera import Night, copy_archive, small_text
 
 from calib.archive import schema
 from calib.archive.database import Archive
@@ -348,7 +348,7 @@ def test_an_archive_that_comes_later(
     says("has schema version 0, this program knows")
     put(tmp_path / "new")
     says("is empty; fill it with `calib run")
-    put(Path(shutil.copytree(faulty.root, tmp_path / "filled")))
+    put(copy_archive(faulty.root, tmp_path / "filled"))
     page.wait_for_function(IDLE)
     page.locator("#night").wait_for()
     assert page.locator("#night").input_value() == faulty.date(4)
