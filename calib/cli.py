@@ -99,6 +99,12 @@ def simulate(out: Path, nights: int, start: str, seed: int, scenario: str, scans
     help="Calibrate scans; without, those that are not up to date are marked as in need of it.",
 )
 @click.option("--workers", default=2, type=click.IntRange(1, 64), help="Jobs at a time.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Let the workers of a Dask scheduler, tcp://host:8786, do the jobs; 'local' starts --workers processes here.  "
+    "[default: threads of this process]",
+)
 def run(
     raw: tuple[Path, ...],
     archive_dir: Path,
@@ -107,6 +113,7 @@ def run(
     frames: bool | None,
     scans: bool,
     workers: int,
+    scheduler: str | None,
 ) -> None:
     """Bring the archive up to date with the files and folders RAW, and with what people decided.
 
@@ -120,6 +127,7 @@ def run(
         from calib.archive.database import Archive
         from calib.archive.versions import replaced_words
         from calib.profile import load_profile
+        from calib.scheduling import mapper_for
         from calib.survey import run_survey
 
         chosen = load_profile(instrument) if instrument else None
@@ -129,7 +137,17 @@ def run(
             click.echo(replaced, err=True)
         if frames is None and raw:
             frames = True
-        report = run_survey(archive, profile, raw, frames=frames, scans=scans, workers=workers, progress=progress)
+        with mapper_for(scheduler, archive.root, workers) as mapper:
+            report = run_survey(
+                archive,
+                profile,
+                raw,
+                frames=frames,
+                scans=scans,
+                workers=workers,
+                mapper=mapper,
+                progress=progress,
+            )
     for message in report.messages:
         click.echo(message, err=True)
     if report.idle:

@@ -7,6 +7,7 @@
     ├── RawFileError      a raw file that is refused (carries path and reason)
     ├── ArchiveError      an archive that is missing, locked, too new or damaged
     │   └── ArchiveBusy       an archive that another run is writing to
+    ├── SchedulerError    a scheduler or worker that cannot do the jobs of a run
     └── DecisionError     a decision that names nothing or contradicts itself
         └── DecisionConflict  a decision that another person's has overtaken
 """
@@ -23,6 +24,7 @@ __all__ = [
     "DecisionError",
     "ProfileError",
     "RawFileError",
+    "SchedulerError",
 ]
 
 
@@ -75,6 +77,10 @@ class ArchiveError(CalibError):
 
 class ArchiveBusy(ArchiveError):
     """An archive that another run is writing to; it will be free again."""
+
+
+class SchedulerError(CalibError):
+    """A scheduler that cannot be reached, or a worker that cannot do the jobs of a run."""
 
 
 class DecisionError(CalibError):

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Ordered
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,6 +23,7 @@ from calib.alerts import update_alerts
 from calib.archive import schema
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
+from calib.archive.leave import revoke_leaves
 from calib.archive.products import (
     canonical_path,
     file_hash,
@@ -40,6 +40,7 @@ from calib.profile import Profile
 from calib.raw import Sequence
 from calib.references import update_references
 from calib.rejudge import judge_blocks
+from calib.scheduling import Job, Mapper, ThreadMapper
 from calib.standards import Standards, drop_product, record_product, refresh_file
 from calib.supplied import SuppliedJob
 
@@ -51,14 +52,6 @@ Row = dict[str, Any]
 _RULING = ("override", "period", "dismiss")
 _PLACE = ("night", "band", "scan", "read")
 Progress = Callable[[int, int, str], None]
-
-
-class Job(Protocol):
-    """Anything that can run by itself and gives back a result."""
-
-    def run(self) -> JobResult:
-        """Do the work."""
-        ...
 
 
 @dataclass
@@ -108,6 +101,7 @@ def run_survey(
     frames: bool | None = True,
     scans: bool = True,
     workers: int = 2,
+    mapper: Mapper | None = None,
     progress: Progress = _quiet,
 ) -> RunReport:
     """Bring an archive up to date with raw files, profile and decisions.
@@ -124,7 +118,9 @@ def run_survey(
         Calibrate scans. Without, those that are not up to date are marked as `stale`, with the reason: so a decision
         shows its consequences for verdicts and canonicals within seconds, and its scans follow when wanted.
     workers : int
-        Jobs at a time.
+        Threads that read headers and do jobs.
+    mapper : Mapper, optional
+        Does the jobs elsewhere (`calib.scheduling`).
     progress : callable
         ``progress(done, total, what)``.
 
@@ -138,7 +134,7 @@ def run_survey(
         If another run holds the archive, or it cannot be written.
     """
     with archive.writing():
-        return _Run(archive, profile, frames, scans, workers, progress).run(raw)
+        return _Run(archive, profile, frames, scans, workers, mapper or ThreadMapper(workers), progress).run(raw)
 
 
 def what_is_open(archive: Archive, profile: Profile) -> str:
@@ -159,10 +155,11 @@ class _Run:
         frames: bool | None,
         scans: bool,
         workers: int,
+        mapper: Mapper,
         progress: Progress,
     ) -> None:
         self.archive, self.profile, self.frames, self.scans = archive, profile, frames, scans
-        self.workers, self.progress = workers, progress
+        self.workers, self.mapper, self.progress = workers, mapper, progress
         self.report = RunReport()
 
     def run(self, raw: Iterable[Path]) -> RunReport:
@@ -235,6 +232,8 @@ class _Run:
         last = self.archive.rows(sa.select(r.c.id, r.c.status).order_by(r.c.id.desc()).limit(1))
         if not last or last[0]["status"] == "done":
             return
+        # Before its files: what its workers still write would come after.
+        revoke_leaves(self.archive.root)
         for top in ("nights", "references", "supplied"):
             for part in (self.archive.root / top).rglob("*.part"):
                 part.unlink(missing_ok=True)
@@ -608,22 +607,10 @@ class _Run:
         self.progress(done, total, what)
         if not jobs:
             return
-        with self._clock("calibration"), ThreadPoolExecutor(self.workers) as pool:
-            # At most two jobs wait per worker, so that memory does not grow with the number of jobs.
-            waiting: list[Future[JobResult]] = []
-            queue = iter(jobs)
-            try:
-                for job in queue:
-                    waiting.append(pool.submit(job.run))
-                    if len(waiting) > 2 * self.workers:
-                        self._apply(waiting.pop(0).result())
-                        self.progress(done, total, what)
-                while waiting:
-                    self._apply(waiting.pop(0).result())
-                    self.progress(done, total, what)
-            finally:
-                for future in waiting:
-                    future.cancel()
+        with self._clock("calibration"), closing(self.mapper.map(jobs)) as results:
+            for _, result in results:
+                self._apply(result)
+                self.progress(done, total, what)
 
     def _apply(self, result: JobResult) -> None:
         """Record what a job did, in one transaction."""

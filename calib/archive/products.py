@@ -7,6 +7,7 @@ same bytes.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from calib import __version__
 from calib.archive.fits_stream import Card, Column, ImageStream, Table, summed_header, table_bytes
+from calib.archive.leave import assure_leave
 from calib.checks import CheckResult
 from calib.errors import ArchiveError
 from calib.flags import FLAGS
@@ -253,12 +255,17 @@ class ProductStream:
         durable: bool = True,
     ) -> None:
         self._path, self._target, self._durable = path, root / path, durable
-        self._part = self._target.with_name(f"{self._target.name}.{os.getpid()}.part")
+        self._part = _beside(self._target)
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._stream = ImageStream(self._part, primary, extensions)
         except OSError as error:
             raise _unwritable(self._target, error) from error
+        try:
+            assure_leave(root)
+        except ArchiveError:
+            self.__exit__()
+            raise
 
     def write(self, name: str, values: NDArray[np.generic]) -> None:
         """Append values to an extension."""
@@ -284,6 +291,11 @@ class ProductStream:
     def __exit__(self, *_: object) -> None:
         self._stream.__exit__(None, None, None)
         self._part.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    """Return a name beside a product that nobody else uses: processes of two machines may have the same number."""
+    return target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(6)}.part")
 
 
 def _unwritable(path: Path, error: OSError) -> ArchiveError:
@@ -335,7 +347,7 @@ def set_verdict(
 ) -> ProductFile:
     """Write a verdict into a product that is already there; its images stay as they are."""
     target = root / path
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part = _beside(target)
     try:
         content = memoryview(target.read_bytes())
         units = list(walk(ByteReader(content), len(content)))  # type: ignore[arg-type]  # reads like a file

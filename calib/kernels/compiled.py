@@ -40,8 +40,15 @@ PITCH = TILE + 16
 # Straight-line code has to be made, or fetched from disk, first: not for a few pixels.
 LEAST_PIXELS = 1 << 14
 
-# Beyond two the passes wait for memory.
-THREADS = min(2, os.cpu_count() or 1)
+
+def _threads() -> int:
+    """Return how many threads share the pixels: beyond two they wait for memory; $VESPER_THREADS may say one."""
+    wanted = os.environ.get("VESPER_THREADS", "")
+    return max(1, min(2, os.cpu_count() or 1, int(wanted) if wanted.isdecimal() else 2))
+
+
+# A worker that shares its machine with others takes one, or they would be in each other's way.
+THREADS = _threads()
 
 
 def _can_cache() -> bool:
