@@ -67,8 +67,9 @@ class Source:
         except (CalibError, OSError) as error:
             reason = str(error)
         except sa.exc.DatabaseError as error:
+            first = str(error.orig).partition("\n")[0]
             reason = (
-                f"{self.root} cannot be read ({str(error.orig).partition(chr(10))[0]}); if another version of the program made it, make a new "
-                "one with `calib run RAW --archive DIR`"
+                f"{self.root} cannot be read ({first}); if another version of the program made it, make a new one with "
+                "`calib run RAW --archive DIR`"
             )
         return self._waiting() or reason

@@ -56,7 +56,7 @@ def legend_html() -> str:
         '<span><b class="bad">✕</b> rejected</span>'
         '<span><i class="w"></i> watch</span><span><i class="d"></i> drift</span>'
         '<span><i class="p"></i> hardware period</span>'
-        '<span class="muted">dark: level of the array; flat: quadrant that deviates most</span></div>'
+        '<span class="muted">dark: level; flat: worst quadrant</span></div>'
     )
 
 

@@ -23,11 +23,11 @@ from monitor.cli import main
 from monitor.collect import Collector
 from monitor.collect_activity import Activity
 from monitor.compute import band_health
+from monitor.compute_alerts import open_alerts
 from monitor.digest import DigestError, load_config, run_digest
 from monitor.digest.config import EmailSettings
 from monitor.digest.message import chat_json, email_of, html_of, text_of
 from monitor.digest.summary import Summary, summarise
-from monitor.compute_alerts import open_alerts
 
 
 @pytest.fixture(autouse=True)
