@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import secrets
+import signal
 import socket
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,7 +39,10 @@ __all__ = ["DaskMapper", "Job", "Mapper", "ThreadMapper", "dask_mapper", "local_
 Results = Generator[tuple[int, JobResult], None, None]
 
 CONNECT_S = 10
-"""Seconds to wait for a scheduler, and for its first worker."""
+"""Seconds to wait for a scheduler."""
+
+WORKERS_S = 30
+"""Seconds to wait for its first worker, which may just be starting."""
 
 DESERTED_S = 60
 """Seconds after which a scheduler without any worker is given up."""
@@ -263,7 +267,7 @@ class DaskMapper:
         from distributed import TimeoutError as TooLong
 
         try:
-            self._client.wait_for_workers(1, timeout=CONNECT_S)
+            self._client.wait_for_workers(1, timeout=WORKERS_S)
         except (TooLong, TimeoutError) as error:
             raise SchedulerError(
                 f"{self._where} has no workers; start some with `dask worker ADDRESS --nthreads 1`, then run again"
@@ -280,6 +284,9 @@ class DaskMapper:
                 return f"has not this version of Vesper ({error}); install the same on every machine"
 
         for name, found in self._client.run(ask, terms, on_error="return").items():
+            if isinstance(found, OSError):
+                # Lost while it was asked; one that takes its place is asked with its first job.
+                continue
             if isinstance(found, BaseException):
                 found = f"cannot be used ({type(found).__name__}: {found}); install the same on every machine"
             if found:
@@ -444,8 +451,14 @@ def local_cluster(workers: int) -> Iterator[str]:
         # A job takes what memory it needs, here as in a thread.
         memory_limit=0,
         env={"VESPER_THREADS": str(threads)},
+        preload=[__name__],
     ) as cluster:
         yield str(cluster.scheduler_address)
+
+
+def dask_setup(_: Any) -> None:
+    """Leave Ctrl-C to the process that ends its workers; called by Dask in each of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
