@@ -427,7 +427,9 @@ def _answering(scheduler: str) -> str:
             raise ValueError(scheduler)
         # Refused is refused: a second try would be no better.
         socket.create_connection((url.hostname, url.port), timeout=CONNECT_S).close()
-        asyncio.run(asyncio.wait_for(greet(url.geturl()), CONNECT_S))
+        # In a thread: whoever calls may have a loop of their own running in theirs.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: asyncio.run(asyncio.wait_for(greet(url.geturl()), CONNECT_S))).result()
     except (OSError, ValueError) as error:
         raise SchedulerError(_nobody_answers(scheduler)) from error
     return url.geturl()
