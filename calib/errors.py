@@ -45,9 +45,14 @@ class ProfileError(CalibError):
 
     def __init__(self, source: str, faults: list[str]) -> None:
         self.source = source
-        self.faults = list(faults)
+        self.faults = [_printable(fault) for fault in faults]
         n = len(self.faults)
         super().__init__(f"profile {source} has {n} fault{'s' if n != 1 else ''}:\n  " + "\n  ".join(self.faults))
+
+
+def _printable(text: str) -> str:
+    """Return text with control characters as escapes, as a faulty profile may bring them into its own message."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class RawFileError(CalibError):

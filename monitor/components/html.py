@@ -28,7 +28,7 @@ class Html(JSComponent):
 
     Elements with ``data-act`` report clicks (buttons) or changes (inputs, selects) as ``(act, value)``; the value is
     that of the input, or ``data-value``. Links with ``data-nav`` report ``("go", href)`` instead of loading a page.
-    Focus survives a redraw on elements with an ``id``. Of a box with ``data-more`` the element with that class says how
+    Focus survives a redraw on elements with an ``id``, and so does what is being typed there. Of a box with ``data-more`` the element with that class says how
     many of its lines lie below its edge.
     """
 
@@ -49,9 +49,16 @@ class Html(JSComponent):
         root.innerHTML = model.html
         for (const [name, top] of scrolls) {
           const e = root.querySelector(`[data-scroll="${name}"]`); if (e) e.scrollTop = top }
-        if (id) { const e = root.querySelector("#" + CSS.escape(id)); if (e) e.focus({preventScroll: true}) }
+        if (id) { const e = root.querySelector("#" + CSS.escape(id)); if (e) resume(before, e) }
         for (const e of root.querySelectorAll("[data-more]")) {
           e.addEventListener("scroll", () => count(e), {passive: true}); boxes.observe(e) }
+      }
+      // The field one types in goes on where it was: with what was typed since it was drawn, and what is selected.
+      const resume = (before, e) => {
+        e.focus({preventScroll: true})
+        if (!e.matches("input[type=text], input[type=search], textarea") || before.type !== e.type) return
+        if (before.value !== before.defaultValue) e.value = before.value
+        e.setSelectionRange(before.selectionStart, before.selectionEnd)
       }
       // How many lines of a box lie below its edge.
       const count = e => {

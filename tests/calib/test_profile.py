@@ -84,6 +84,13 @@ def test_limits_of_a_read_beat_those_of_a_band_beat_the_common_one():
     assert profile.limits_for("dark", "H")["drift"].value == 8.0
 
 
+def test_a_fault_is_told_in_letters_whatever_the_profile_holds():
+    text = SURVEY.replace('kind = "cube"', 'kind = "\\u0000\\u001b[31m"')
+    with pytest.raises(ProfileError, match="x00.*x1b") as told:
+        parse_profile(text, "test")
+    assert all(fault.isprintable() for fault in told.value.faults)
+
+
 def test_every_fault_is_told_at_once_with_its_key():
     told = faults(
         edited(

@@ -253,6 +253,27 @@ def test_a_limit_is_moved_and_saved_in_a_browser(own: tuple[Night, Served], wind
     page.get_by_text("verdicts were made under version 2.").wait_for(timeout=60_000)
 
 
+def test_what_is_typed_outlives_a_redraw(own: tuple[Night, Served], window: Callable[..., Window]) -> None:
+    night, served = own
+    page = window().open(served.url + "?page=limits")
+    field = page.locator("#save-name")
+    field.focus()
+    # Typed, and not yet told to the server when somebody else's version draws the form anew.
+    page.evaluate(
+        """() => {
+          const all = e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : []), ...[...e.children].flatMap(all)]
+          const field = all(document.body).find(e => e.id === "save-name")
+          field.value = "annabel"; field.setSelectionRange(2, 5)
+        }"""
+    )
+    changed = changed_profile(small(), {GRADIENT: 0.8})
+    save_version(Archive(night.root), changed, who="bob", reason="too many clouds", seen=1)
+    page.locator("h2", has_text="Save as version 3").wait_for()
+    assert field.input_value() == "annabel"
+    page.keyboard.type("ni")
+    assert field.input_value() == "anniel"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_fits_a_phone_and_is_accessible(server: Served, window: Callable[..., Window], theme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
