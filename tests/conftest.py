@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import postgresql
 import pytest
 from small_camera import Night, run, small, small_text, survey_of, write_raw
 
 from calib.profile import Profile
 from calib.simulate import ArraySwap, CloudGradient
+from tests import postgresql
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from postgresql import copy_rows
 
 from calib.archive import schema
 from calib.archive.database import Archive
@@ -20,6 +19,7 @@ from calib.archive.products import file_hash
 from calib.profile import Profile, parse_profile
 from calib.simulate import Survey, file_name, write_sequence
 from calib.survey import RunReport, run_survey
+from tests.postgresql import copy_rows
 
 FRAMES = {"n_dark": 24, "n_twilight": 24, "n_scan": 90, "size_px": 64}
 

@@ -10,7 +10,6 @@ import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
-import postgresql
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -24,6 +23,7 @@ from calib.cli import main
 from calib.errors import ArchiveBusy, ArchiveError, DecisionConflict, DecisionError
 from monitor.collect import Collector
 from monitor.source import Source
+from tests import postgresql
 
 URL = "postgresql://ann@127.0.0.1:5432/survey"
 

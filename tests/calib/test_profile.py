@@ -86,7 +86,7 @@ def test_limits_of_a_read_beat_those_of_a_band_beat_the_common_one():
 
 def test_a_fault_is_told_in_letters_whatever_the_profile_holds():
     text = SURVEY.replace('kind = "cube"', 'kind = "\\u0000\\u001b[31m"')
-    with pytest.raises(ProfileError, match="x00.*x1b") as told:
+    with pytest.raises(ProfileError, match=r"x00.*x1b") as told:
         parse_profile(text, "test")
     assert all(fault.isprintable() for fault in told.value.faults)
 
