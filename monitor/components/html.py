@@ -28,8 +28,8 @@ class Html(JSComponent):
 
     Elements with ``data-act`` report clicks (buttons) or changes (inputs, selects) as ``(act, value)``; the value is
     that of the input, or ``data-value``. Links with ``data-nav`` report ``("go", href)`` instead of loading a page.
-    Focus survives a redraw on elements with an ``id``, and so does what is being typed there. Of a box with ``data-more`` the element with that class says how
-    many of its lines lie below its edge.
+    Focus survives a redraw on elements with an ``id``, and so does what is being typed there. Of a box with
+    ``data-more`` the element with that class says how many of its lines lie below its edge.
     """
 
     html = param.String(default="")
