@@ -12,6 +12,7 @@ from calib import kernels
 __all__ = [
     "cell_means",
     "cell_medians",
+    "cell_medians_and_means",
     "cell_names",
     "grid_edges",
     "grid_slices",
@@ -108,6 +109,13 @@ def cell_means(
     ndarray, shape ``grid``
         NaN where a cell has no good pixel.
     """
+    return cell_medians_and_means(image, good, grid, clip_sigma).mean
+
+
+def cell_medians_and_means(
+    image: Image, good: NDArray[np.bool_], grid: Grid = (8, 8), clip_sigma: float = 4.0
+) -> kernels.CellAverages:
+    """Return `cell_medians` and `cell_means`, which takes little longer than either."""
     edges = grid_edges(image.shape[0], grid[0]), grid_edges(image.shape[1], grid[1])
     return kernels.cell_averages(image, good, *edges, clip_sigma)
 

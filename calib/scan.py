@@ -38,6 +38,9 @@ Ruling = Literal["accepted", "rejected"]
 # Frames are finished in pieces of so many pixels, which stay in the cache until they are written.
 PIECE_PIXELS = 1 << 18
 
+# Levels are taken of so many frames by one thread: few enough that no thread waits long for another.
+LEVELS_TOGETHER = 12
+
 
 @dataclass(frozen=True)
 class Master:
@@ -163,16 +166,20 @@ def calibrate_scan(
     reads = _Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel())
     level, shift = np.empty(n), np.empty(n)
     with ThreadPoolExecutor(THREADS) as pool:
-        offsets = _sky_offsets(pool, reads, bounds, level, good, profile, release or _keep)
+        underway = _sky_offsets(pool, reads, bounds, level, good, profile, release or _keep)
+        noise = _NoiseModel.of(dark, canonical, usable(mask), profile, band, read) if errors else None
+        offsets = [offset.result() for offset in underway]
         limits = profile.limits_for("sky_offset", band, read)
         verdicts = [judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn) for o in offsets]
         verdicts = ruled(verdicts, rulings or {})
         used = substitutes(verdicts)
-        noise = _NoiseModel.of(dark, canonical, usable(mask), profile, band, read)
 
-        def final(k: int, u: int) -> _Final:
+        def final(k: int) -> _Final:
+            u = used[k]
             own = u == k
-            terms = noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if own else 0.0)
+            terms = _NO_NOISE
+            if noise is not None:
+                terms = noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if own else 0.0)
             bits = mask | offsets[u].mask | (0 if own else flag("SUBST"))
             return _Final(
                 offset - _or_zero(offsets[u].value.ravel()), terms, bits.ravel().astype(np.uint8), np.zeros(2)
@@ -191,9 +198,12 @@ def calibrate_scan(
         # Some pieces are made while the last one is on its way: their arrays are used again in turn.
         waiting: deque[Future[CalibratedBlock]] = deque()
         number = itertools.count()
+        # What the frames of a block share is as large as many of them: it is made shortly before it is needed.
+        following = pool.submit(final, 0)
         for k, (begin, last) in enumerate(bounds):
-            # What the frames of a block share is as large as many of them: it is made when it is needed.
-            shared = pool.submit(final, k, used[k])
+            shared = following
+            if k + 1 < len(bounds):
+                following = pool.submit(final, k + 1)
             for first in range(begin, last + 1, step):
                 end = min(first + step, last + 1)
                 waiting.append(pool.submit(finish, next(number), first, end, shared))
@@ -220,6 +230,10 @@ class _Final:
     noise: NoiseTerms
     flags: NDArray[np.uint8]
     hint: NDArray[np.float64]
+
+
+_NO_NOISE = NoiseTerms(*(np.zeros(0, np.float32) for _ in range(3)))
+"""Where no errors are wanted."""
 
 
 class _Room:
@@ -293,8 +307,8 @@ def _sky_offsets(
     good: NDArray[np.bool_],
     profile: Profile,
     release: Callable[[int, int], None],
-) -> list[SkyOffset]:
-    """Return the sky offset of every block; write the levels of the frames."""
+) -> list[Future[SkyOffset]]:
+    """Return the sky offset of every block, under way; write the levels of the frames."""
     alpha, cells = profile.sky.alpha, profile.detector.cells
     offsets: list[Future[SkyOffset]] = []
 
@@ -320,7 +334,9 @@ def _sky_offsets(
     # task waits for has always been submitted before it, and so is done or under way.
     for first, last in bounds:
         end = last + 1
-        levels = [pool.submit(take_levels, first + a, first + b) for a, b in shares(end - first)]
+        levels = [
+            pool.submit(take_levels, a, min(a + LEVELS_TOGETHER, end)) for a in range(first, end, LEVELS_TOGETHER)
+        ]
         if end - first == 1:
             wait(levels)
             offsets.append(pool.submit(single, first, end))
@@ -328,7 +344,7 @@ def _sky_offsets(
         trimmed = reads.trimmed(first, end, level[first:end], alpha)
         parts = [pool.submit(trim, trimmed, a, b, levels) for a, b in shares(reads.n_pixels, TILE)]
         offsets.append(pool.submit(conclude, trimmed, first, end, parts))
-    return [offset.result() for offset in offsets]
+    return offsets
 
 
 def _keep(first: int, end: int) -> None:

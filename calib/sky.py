@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calib import kernels
 from calib.flags import flag
 from calib.kernels import frame_medians
-from calib.regions import cell_means, cell_medians, mad_sigma, nan_median
+from calib.regions import cell_medians, cell_medians_and_means, mad_sigma, nan_median
 
 __all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset", "sky_offset"]
 
@@ -149,24 +149,21 @@ def sky_offset(
     """
     shape, n = good.shape, len(levels)
     whole = fit.whole
-    means = (whole.mean, fit.first, fit.second)
-    middles = [frame_medians(m[None], good.ravel())[0] for m in (*means, whole.error)]
-    value, *halves = (m.reshape(shape) - np.float32(c) for m, c in zip(means, middles, strict=False))
+    # At least half of the samples of a pixel are enough for it.
+    zero = kernels.zero_median(fit, good.ravel(), (n + 1) // 2)
+    value = zero.value.reshape(shape)
     level = nan_median(levels)
-    n_samples = whole.n_samples.reshape(shape)
-    mask = np.where(n_samples == 0, np.int16(flag("NODATA")), np.int16(0))
+    mask = (whole.n_samples.reshape(shape) == 0) * np.int16(flag("NODATA"))
     n_good = np.count_nonzero(good)
-    enough = np.count_nonzero(good & (n_samples >= 0.5 * n))
-    skew = (whole.mean - whole.low_mean).reshape(shape)
     scale = 100.0 / level if level > 0 else float("nan")
-    skew_cells = cell_medians(skew, good, cells)
-    offset_cells = cell_medians(value, good, cells)
+    skew_cells = cell_medians(zero.skew.reshape(shape), good, cells)
+    offset_cells = cell_medians_and_means(value, good, cells)
     values = {
         "frames": float(n),
-        "valid": 100.0 * enough / n_good if n_good else float("nan"),
-        "halves": _rms(cell_medians(halves[1] - halves[0], good, cells)) * scale,
+        "valid": 100.0 * zero.n_enough / n_good if n_good else float("nan"),
+        "halves": _rms(cell_medians(zero.difference.reshape(shape), good, cells)) * scale,
         "residue": positive_residue(skew_cells) * scale,
-        "amplitude": _largest(offset_cells) * scale,
+        "amplitude": _largest(offset_cells.middle) * scale,
         "steadiness": unsteadiness(levels) * scale,
     }
     per_cell = max(n_good / (cells[0] * cells[1]), 1.0)
@@ -176,11 +173,11 @@ def sky_offset(
         value=value,
         error=whole.error.reshape(shape),
         mask=mask,
-        halves=(halves[0], halves[1]),
+        halves=(zero.first.reshape(shape), zero.second.reshape(shape)),
         level_dn=level,
         values=values,
-        cells_dn=cell_means(value, good, cells),
-        cell_error_dn=float(middles[3]) / float(np.sqrt(per_cell)),
+        cells_dn=offset_cells.mean,
+        cell_error_dn=float(zero.medians[3]) / float(np.sqrt(per_cell)),
     )
 
 

@@ -7,16 +7,18 @@ cells count, a vector at a time, and sort only what lies near the middle. The Nu
 computes are in `calib.kernels.twins`.
 """
 
-from calib.kernels.cells import cell_averages, cell_middles
+from calib.kernels.cells import CellAverages, cell_averages, cell_middles
 from calib.kernels.clipped import ClippedMean, clipped_mean
 from calib.kernels.frames import FinishedFrames, NoiseTerms, finish_frames, form_read, read_levels
 from calib.kernels.medians import frame_medians
 from calib.kernels.networks import merging_network, selecting_network, sorting_network
+from calib.kernels.offsets import ZeroMedian, zero_median
 from calib.kernels.slope import SlopeFit, robust_slope
 from calib.kernels.trimmed import TrimmedHalves, TrimmedMean, TrimmedReads, trimmed_halves, trimmed_mean
 from calib.kernels.words import native_16_bit, sum_big_endian, swap_and_sum
 
 __all__ = [
+    "CellAverages",
     "ClippedMean",
     "FinishedFrames",
     "NoiseTerms",
@@ -24,6 +26,7 @@ __all__ = [
     "TrimmedHalves",
     "TrimmedMean",
     "TrimmedReads",
+    "ZeroMedian",
     "cell_averages",
     "cell_middles",
     "clipped_mean",
@@ -40,4 +43,5 @@ __all__ = [
     "swap_and_sum",
     "trimmed_halves",
     "trimmed_mean",
+    "zero_median",
 ]

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.kernels.compiled import F8, finite_kernel, kernel
-from calib.kernels.medians import median_of
+from calib.kernels.medians import extremes, has_middle, median_of, middle_between
 from calib.kernels.taking import SPARE, take_within
 
-__all__ = ["cell_averages", "cell_middles"]
+__all__ = ["CellAverages", "cell_averages", "cell_middles"]
 
 Edges = tuple[int, ...]
+
+
+class CellAverages(NamedTuple):
+    """Median and clipped mean of each cell; NaN where a cell has no value."""
+
+    middle: F8
+    mean: F8
+
 
 # Every finite value lies between these.
 _LARGEST = np.finfo(np.float64).max
 
 _SIGMA_PER_MAD = 1.4826022185056018
 
+# Counts as `take_within` gives them.
+_NOTHING = (0, 0, 0)
+
 
 @kernel
-def _gather(image, good, top, bottom, left, right, taken):  # type: ignore[no-untyped-def]
-    n = 0
+def _take(image, good, cell, low, high, taken):  # type: ignore[no-untyped-def]
+    """Take the values of a cell in [low, high]; return the counts of `take_within`."""
+    top, bottom, left, right = cell
+    below = 0
+    inside = 0
+    valid = 0
     for j in range(top, bottom):
-        n += take_within(image[j, left:right], good[j, left:right], -_LARGEST, _LARGEST, taken, n)[1]
-    return n
+        some = take_within(image[j, left:right], good[j, left:right], low, high, taken, inside)
+        below += some[0]
+        inside += some[1]
+        valid += some[2]
+    return below, inside, valid
 
 
 @kernel
@@ -41,12 +59,58 @@ def _room(image, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _next_reach(reach, inside, valid):  # type: ignore[no-untyped-def]
+    # A sixth of the values or so: the medians of neighbouring cells mostly differ by less.
+    if inside > valid // 4:
+        return reach * np.float32(0.5)
+    return reach * np.float32(1.5) if inside < valid // 10 else reach
+
+
+@kernel
+def _middle_anywhere(values, reach):  # type: ignore[no-untyped-def]
+    """Return the median of values, which it overwrites, and how far from it to look for the next."""
+    if values.size == 0:
+        return np.nan, reach
+    if reach > 0:
+        reach *= np.float32(2)
+    else:
+        low, high = extremes(values)
+        reach = (high - low) / np.float32(32)
+    return median_of(values), reach
+
+
+@kernel
+def _middle_near(found, guess, reach, taken):  # type: ignore[no-untyped-def]
+    """Return the median, of which it is known that it was taken, and how far from it to look for the next."""
+    middle = middle_between(taken, found, guess - reach, guess + reach)
+    return middle, _next_reach(reach, found[1], found[2])
+
+
+@kernel
 def _middles(image, good, rows, columns, out):  # type: ignore[no-untyped-def]
     taken = _room(image, rows, columns)
+    guess = image.dtype.type(0)
+    reach = image.dtype.type(0)
     for j in range(out.shape[0]):
         for i in range(out.shape[1]):
-            m = _gather(image, good, rows[j], rows[j + 1], columns[i], columns[i + 1], taken)
-            out[j, i] = median_of(taken[:m])
+            cell = rows[j], rows[j + 1], columns[i], columns[i + 1]
+            found = _take(image, good, cell, guess - reach, guess + reach, taken) if reach > 0 else _NOTHING
+            if has_middle(found):
+                out[j, i], reach = _middle_near(found, guess, reach, taken)
+            else:
+                m = _take(image, good, cell, -_LARGEST, _LARGEST, taken)[1]
+                out[j, i], reach = _middle_anywhere(taken[:m], reach)
+            guess = image.dtype.type(out[j, i])
+
+
+@kernel
+def _middle_of(values, guess, reach, taken):  # type: ignore[no-untyped-def]
+    """Return the median of finite values, looked for about a guess, and how far from it to look for the next."""
+    found = take_within(values, None, guess - reach, guess + reach, taken, 0) if reach > 0 else _NOTHING
+    if has_middle(found):
+        return _middle_near(found, guess, reach, taken)
+    taken[: values.size] = values
+    return _middle_anywhere(taken[: values.size], reach)
 
 
 @kernel
@@ -70,18 +134,25 @@ def _mean_within(values, centre, reach):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _averages(image, good, rows, columns, clip_sigma, out):  # type: ignore[no-untyped-def]
-    taken = _room(image, rows, columns)
-    distance = np.empty_like(taken)
+def _averages(image, good, rows, columns, clip_sigma, middles, out):  # type: ignore[no-untyped-def]
+    room = _room(image, rows, columns)
+    distance = np.empty_like(room)
+    taken = np.empty_like(room)
+    guess = image.dtype.type(0)
+    reach = image.dtype.type(0)
+    far = image.dtype.type(0)
+    reach_of_far = image.dtype.type(0)
     for j in range(out.shape[0]):
         for i in range(out.shape[1]):
-            m = _gather(image, good, rows[j], rows[j + 1], columns[i], columns[i + 1], taken)
-            values = taken[:m]
-            distance[:m] = values
-            centre = median_of(distance[:m])
-            _distances(values, centre, distance[:m])
-            reach = clip_sigma * _SIGMA_PER_MAD * median_of(distance[:m])
-            out[j, i] = _mean_within(values, centre, reach)
+            cell = rows[j], rows[j + 1], columns[i], columns[i + 1]
+            m = _take(image, good, cell, -_LARGEST, _LARGEST, room)[1]
+            values = room[:m]
+            middles[j, i], reach = _middle_of(values, guess, reach, taken)
+            _distances(values, middles[j, i], distance[:m])
+            median_distance, reach_of_far = _middle_of(distance[:m], far, reach_of_far, taken)
+            out[j, i] = _mean_within(values, middles[j, i], clip_sigma * _SIGMA_PER_MAD * median_distance)
+            guess = image.dtype.type(middles[j, i])
+            far = image.dtype.type(median_distance)
 
 
 def cell_middles(image: NDArray[Any], good: NDArray[np.bool_], rows: Edges, columns: Edges) -> F8:
@@ -99,14 +170,16 @@ def cell_middles(image: NDArray[Any], good: NDArray[np.bool_], rows: Edges, colu
     return out
 
 
-def cell_averages(image: NDArray[Any], good: NDArray[np.bool_], rows: Edges, columns: Edges, clip_sigma: float) -> F8:
-    """Return the mean of each cell over good finite pixels within ``clip_sigma`` robust σ of its median.
+def cell_averages(
+    image: NDArray[Any], good: NDArray[np.bool_], rows: Edges, columns: Edges, clip_sigma: float
+) -> CellAverages:
+    """Return `cell_middles`, and the mean of each cell within ``clip_sigma`` robust σ of them.
 
     The parameters are those of `cell_middles`.
     """
-    out = np.empty((len(rows) - 1, len(columns) - 1))
-    _averages(*_plain(image, good), np.array(rows), np.array(columns), float(clip_sigma), out)
-    return out
+    middle, mean = np.empty((2, len(rows) - 1, len(columns) - 1))
+    _averages(*_plain(image, good), np.array(rows), np.array(columns), float(clip_sigma), middle, mean)
+    return CellAverages(middle, mean)
 
 
 def _plain(image: NDArray[Any], good: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

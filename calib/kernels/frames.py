@@ -219,10 +219,39 @@ def read_levels(
 
 
 @kernel
-def _mask(row, plus, saturation, flags, saturated, no_data, out):  # type: ignore[no-untyped-def]
-    for i in range(row.size):
-        why = saturated if np.float32(plus[i]) >= saturation else no_data
-        out[i] = flags[i] | (np.uint8(0) if abs(row[i]) < np.inf else why)
+def _pair_and_mask(plus, minus, calibration, flags, why, out, mask):  # type: ignore[no-untyped-def]
+    saturation, scale, offset = calibration
+    saturated, no_data = why
+    for i in range(out.size):
+        p = np.float32(plus[i])
+        v = (p - np.float32(minus[i])) * scale[i] + offset[i]
+        there = (p < saturation) & (abs(v) < np.inf)
+        out[i] = v if there else _NAN
+        mask[i] = flags[i] | (np.uint8(0) if there else (saturated if p >= saturation else no_data))
+
+
+@kernel
+def _one_and_mask(plus, calibration, flags, why, out, mask):  # type: ignore[no-untyped-def]
+    saturation, scale, offset = calibration
+    saturated, no_data = why
+    for i in range(out.size):
+        p = np.float32(plus[i])
+        v = p * scale[i] + offset[i]
+        there = (p < saturation) & (abs(v) < np.inf)
+        out[i] = v if there else _NAN
+        mask[i] = flags[i] | (np.uint8(0) if there else (saturated if p >= saturation else no_data))
+
+
+@kernel
+def _form_and_mask(plus, minus, k, first, last, calibration, flags, why, out, mask):  # type: ignore[no-untyped-def]
+    """Do as `form_part` with level 0 and NaN, and say of each sample why it is missing."""
+    part = slice(first, last)
+    saturation, scale, offset = calibration
+    here = saturation, scale[part], offset[part]
+    if minus is None:
+        _one_and_mask(plus[k, part], here, flags[part], why, out, mask)
+    else:
+        _pair_and_mask(plus[k, part], minus[k, part], here, flags[part], why, out, mask)
 
 
 @kernel
@@ -242,7 +271,7 @@ def _lift_and_err(row, shift, constant, linear, quadratic, out):  # type: ignore
 
 @kernel
 def _finish(  # type: ignore[no-untyped-def]
-    plus, minus, calibration, level, good, noise, flags, saturated, no_data, hint, value, error, mask, shift
+    plus, minus, calibration, level, good, noise, flags, why, hint, value, error, mask, shift
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
@@ -253,8 +282,7 @@ def _finish(  # type: ignore[no-untyped-def]
         b = min(a + CHUNK, n_pixels)
         for k in range(n):
             row = value[k, a:b]
-            form_part(plus, minus, k, a, b, calibration, _ZERO, _NAN, row)
-            _mask(row, plus[k, a:b], calibration[0], flags[a:b], saturated, no_data, mask[k, a:b])
+            _form_and_mask(plus, minus, k, a, b, calibration, flags, why, row, mask[k, a:b])
             if reach > 0:
                 guess = np.float32(level[k] - known)
                 take_about(row, good[a:b], guess - reach, guess + reach, taken[k], counts[k])
@@ -327,7 +355,7 @@ def finish_frames(
     """
     shift = np.empty(len(level))
     calibration = np.float32(saturation_dn), scale, offset
-    bits = flags, np.uint8(saturated), np.uint8(no_data)
+    bits = flags, (np.uint8(saturated), np.uint8(no_data))
     hint = np.zeros(2) if hint is None else hint
     _finish(plus, minus, calibration, level, good, tuple(noise), *bits, hint, *out, shift)
     return FinishedFrames(*out, shift)

@@ -10,6 +10,7 @@ from calib.kernels.taking import SPARE, take_within
 
 __all__ = [
     "adapted_reach",
+    "extremes",
     "frame_medians",
     "has_middle",
     "median_of",
@@ -100,7 +101,8 @@ def _narrowed(v, m, k, pair, low, high):  # type: ignore[no-untyped-def]
 
 
 @finite_kernel
-def _range(values):  # type: ignore[no-untyped-def]
+def extremes(values):  # type: ignore[no-untyped-def]
+    """Return the least and the largest of finite values, of which there is at least one."""
     low = values[0]
     high = values[0]
     for i in range(values.size):
@@ -121,7 +123,7 @@ def median_of(values):  # type: ignore[no-untyped-def]
         return np.nan
     k = (m - 1) // 2
     pair = m % 2 == 0
-    low, high = _range(values)
+    low, high = extremes(values)
     inside = m
     while inside > _FEW:
         middle = low + (high - low) * values.dtype.type(0.5)

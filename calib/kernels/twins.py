@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.kernels import ClippedMean, FinishedFrames, NoiseTerms, SlopeFit, TrimmedHalves, TrimmedMean
+from calib.kernels import (
+    CellAverages,
+    ClippedMean,
+    FinishedFrames,
+    NoiseTerms,
+    SlopeFit,
+    TrimmedHalves,
+    TrimmedMean,
+    ZeroMedian,
+)
 
 __all__ = [
     "cell_averages",
@@ -30,6 +39,7 @@ __all__ = [
     "swap_and_sum",
     "trimmed_halves",
     "trimmed_mean",
+    "zero_median",
 ]
 
 F4 = NDArray[np.float32]
@@ -259,6 +269,16 @@ def native_16_bit(stored: NDArray[Any], flip: int) -> NDArray[np.uint16]:
     return stored.view(">u2").astype(np.uint16) ^ np.uint16(flip)
 
 
+def zero_median(fit: TrimmedHalves, good: Kept, least: int) -> ZeroMedian:
+    """Offsets of median zero; see `calib.kernels.zero_median`."""
+    medians = frame_medians(np.stack([fit.whole.mean, fit.first, fit.second, fit.whole.error]), good)
+    value, first, second = (
+        a - np.float32(m) for a, m in zip((fit.whole.mean, fit.first, fit.second), medians, strict=False)
+    )
+    enough = int(np.count_nonzero(good & (fit.whole.n_samples >= least)))
+    return ZeroMedian(value, first, second, second - first, fit.whole.mean - fit.whole.low_mean, medians, enough)
+
+
 def sum_big_endian(words: NDArray[np.uint32]) -> int:
     """Sum of big-endian words; see `calib.kernels.sum_big_endian`."""
     return sum(int(w) for w in words.view(">u4"))
@@ -272,8 +292,8 @@ def cell_middles(image: NDArray[Any], good: Kept, rows: tuple[int, ...], columns
 
 def cell_averages(
     image: NDArray[Any], good: Kept, rows: tuple[int, ...], columns: tuple[int, ...], clip_sigma: float
-) -> F8:
-    """Clipped means of cells; see `calib.kernels.cell_averages`."""
+) -> CellAverages:
+    """Medians and clipped means of cells; see `calib.kernels.cell_averages`."""
     means = []
     for values in _cells(image, good, rows, columns):
         if not values.size:
@@ -282,7 +302,7 @@ def cell_averages(
         distance = np.abs(values.astype(float) - np.median(values))
         kept = values[distance <= clip_sigma * SIGMA_PER_MAD * np.median(distance)]
         means.append(kept.astype(float).mean() if kept.size else float(np.median(values)))
-    return np.array(means).reshape(len(rows) - 1, -1)
+    return CellAverages(cell_middles(image, good, rows, columns), np.array(means).reshape(len(rows) - 1, -1))
 
 
 def _cells(image: NDArray[Any], good: Kept, rows: tuple[int, ...], columns: tuple[int, ...]) -> Iterator[NDArray[Any]]:

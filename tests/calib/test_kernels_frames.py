@@ -71,10 +71,33 @@ def test_averages_of_cells_are_their_twins(kind):
     good = rng.random(image.shape) < 0.9
     good[:17, :20] = False
     edges = (0, 17, 34, 50), (0, 20, 40, 61)
-    found = kernels.cell_averages(image, good, *edges, 4.0)
-    np.testing.assert_allclose(found, twins.cell_averages(image, good, *edges, 4.0), rtol=1e-6)
-    assert np.isnan(found[0, 0])
-    assert np.isfinite(found.ravel()[1:]).all()
+    found, twin = kernels.cell_averages(image, good, *edges, 4.0), twins.cell_averages(image, good, *edges, 4.0)
+    np.testing.assert_array_equal(found.middle, twin.middle)
+    np.testing.assert_allclose(found.mean, twin.mean, rtol=1e-6)
+    assert np.isnan(found.mean[0, 0])
+    assert np.isfinite(found.mean.ravel()[1:]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    slope=st.sampled_from([0.0, 0.01, 1.0, 100.0]),
+    step=st.sampled_from([0.0, 1e4]),
+    digits=st.sampled_from([None, 0, -1]),
+)
+def test_the_median_of_a_cell_does_not_depend_on_where_it_is_looked_for(seed, slope, step, digits):
+    # Each cell is looked through about the median of the one before: right there, beside it, far from it.
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 1, (96, 96)) + slope * np.arange(96)
+    image[rng.random(image.shape) < 0.01] *= 1e6
+    image[40:60] += step
+    image = (image if digits is None else np.round(image, digits)).astype(np.float32)
+    good = rng.random(image.shape) < 0.95
+    edges = tuple(range(0, 97, 12)), tuple(range(0, 97, 12))
+    found, twin = kernels.cell_averages(image, good, *edges, 4.0), twins.cell_averages(image, good, *edges, 4.0)
+    np.testing.assert_array_equal(found.middle, twin.middle)
+    np.testing.assert_array_equal(kernels.cell_middles(image, good, *edges), twin.middle)
+    np.testing.assert_allclose(found.mean, twin.mean, rtol=1e-5, atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -187,3 +210,18 @@ def test_stored_words_come_in_native_order(flip, shape):
     assert np.array_equal(kernels.native_16_bit(stored.copy(), flip, in_place=True), twin)
     np.testing.assert_array_equal(found, twin)
     np.testing.assert_array_equal(found, (stored.astype(int) + flip) % 2**16)
+
+
+@pytest.mark.parametrize("n", [2, 7, 46])
+def test_offsets_of_median_zero_are_their_twins(n):
+    rng = np.random.default_rng(n)
+    frames = rng.normal(3000, 20, (n, 4000)).astype(np.float32)
+    frames[rng.random(frames.shape) < 0.3] = np.nan
+    frames[:, :50] = np.nan
+    good = rng.random(4000) < 0.9
+    fit = twins.trimmed_halves(frames, np.full(n, 3000.0), 0.2)
+    found, twin = kernels.zero_median(fit, good, (n + 1) // 2), twins.zero_median(fit, good, (n + 1) // 2)
+    for name, value in twin._asdict().items():
+        np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
+    assert 0 < found.n_enough < np.count_nonzero(good)
+    assert np.isfinite(found.medians).all()
