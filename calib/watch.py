@@ -7,9 +7,7 @@ and limits have changed meanwhile is seen by the next pass, for nothing is remem
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +20,7 @@ import sqlalchemy as sa
 from calib.archive import schema
 from calib.archive.database import Archive, utc_now
 from calib.archive.heartbeat import Heartbeat, beat
+from calib.archive.locks import locked_file
 from calib.archive.versions import replaced_words, versions
 from calib.arrivals import Arrivals
 from calib.errors import ArchiveBusy, ArchiveError, CalibError, RawFileError
@@ -49,21 +48,12 @@ def only_watch(archive: Archive) -> Iterator[None]:
     ArchiveError
         If there is another one.
     """
-    handle = os.open(archive.root / ".watch", os.O_RDWR | os.O_CREAT, 0o664)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(handle, 40, 0).decode("ascii", "replace")
-            raise ArchiveError(
-                f"another watch ({holder or 'unknown'}) fills {archive.root}; end it, or give it all folders"
-            ) from error
-        with suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
+
+    def taken(holder: str) -> ArchiveError:
+        return ArchiveError(f"another watch ({holder}) fills {archive.root}; end it, or give it all folders")
+
+    with locked_file(archive.root / ".watch", taken):
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

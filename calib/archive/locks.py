@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,40 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from calib.archive.place import Place
-from calib.errors import ArchiveBusy, ArchiveError
+from calib.errors import ArchiveBusy, ArchiveError, CalibError
 
-__all__ = ["ServerLock", "folder_is_locked", "locked_folder"]
+__all__ = ["ServerLock", "folder_is_locked", "locked_file", "locked_folder"]
 
 # Of a pair of numbers that name an advisory lock, the first one says that it is ours.
 _OURS = 0x56535052
 
 
 @contextmanager
-def locked_folder(root: Path) -> Iterator[None]:
-    """Hold a folder for one writer; ArchiveBusy if another has it."""
+def locked_file(path: Path, taken: Callable[[str], CalibError]) -> Iterator[None]:
+    """Hold a file that is a lock, and say in it who does; one that is killed holds it no more.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there, and left.
+    taken : callable
+        Given who holds it, returns what is raised then.
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot be written.
+    """
     try:
-        handle = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o664)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o664)
     except OSError as error:
-        raise ArchiveError(f"{root} cannot be written: {error.strerror}; check its permissions") from error
+        raise ArchiveError(f"{path.parent} cannot be written: {error.strerror}; check its permissions") from error
     try:
         try:
             _take(handle)
         except OSError as error:
             holder = os.pread(handle, 40, 0).decode("ascii", "replace").strip()
-            raise ArchiveBusy(
-                f"another run ({holder or 'unknown'}) is writing to {root}; wait for it to end"
-            ) from error
+            raise taken(holder or "unknown") from error
         # Who holds it is a courtesy: on a full disk the lock counts all the same.
         with suppress(OSError):
             os.ftruncate(handle, 0)
@@ -46,6 +57,17 @@ def locked_folder(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def locked_folder(root: Path) -> Iterator[None]:
+    """Hold a folder for one writer; ArchiveBusy if another has it."""
+
+    def taken(holder: str) -> ArchiveBusy:
+        return ArchiveBusy(f"another run ({holder}) is writing to {root}; wait for it to end")
+
+    with locked_file(root / ".lock", taken):
+        yield
 
 
 def _take(handle: int) -> None:
