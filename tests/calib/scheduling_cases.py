@@ -16,14 +16,23 @@ from typing import Any
 import pytest
 from small_camera import Night, assert_same, run, small
 
-from calib import scheduling
 from calib.archive.database import Archive
 from calib.archive.leave import TOKENS, revoke_leaves, work_for
 from calib.archive.products import write_product
 from calib.errors import ArchiveError, RawFileError, SchedulerError
 from calib.night import FileOutcome, JobResult
 from calib.raw import read_frames
-from calib.scheduling import DaskMapper, Job, ThreadMapper, dask_mapper, local_cluster, mapper_for
+from calib.scheduling import (
+    DaskMapper,
+    Job,
+    Results,
+    ThreadMapper,
+    connection,
+    coordinator,
+    dask_mapper,
+    local_cluster,
+    mapper_for,
+)
 
 pytest.importorskip("distributed", reason="Dask is not installed; `pip install 'vesper[dask]'` brings it")
 
@@ -99,7 +108,7 @@ class Deadly:
     inner: DaskMapper
     markers: Path
 
-    def map(self, jobs: Sequence[Job]) -> scheduling.Results:
+    def map(self, jobs: Sequence[Job]) -> Results:
         killed = len(list(self.markers.iterdir()))
         return self.inner.map(jobs if killed == 3 else [DiesOnce(jobs[0], self.markers / str(killed)), *jobs[1:]])
 
@@ -192,8 +201,8 @@ def test_a_raw_file_that_a_worker_alone_does_not_see_is_an_error(
 ) -> None:
     """It must not be recorded as refused."""
     raw = Path(shutil.copytree(four_nights.raw, tmp_path / "raw"))
-    monkeypatch.setattr(scheduling.pickle, "dumps", lambda job, dumps=pickle.dumps: dumps(_elsewhere(job)))
-    monkeypatch.setattr(scheduling.os, "access", lambda *_: True)
+    monkeypatch.setattr(coordinator.pickle, "dumps", lambda job, dumps=pickle.dumps: dumps(_elsewhere(job)))
+    monkeypatch.setattr(coordinator.os, "access", lambda *_: True)
     with (
         dask_mapper(cluster, tmp_path / "archive") as mapper,
         pytest.raises(SchedulerError, match=r"worker .* cannot read \S+; give it the same folders"),
@@ -218,7 +227,7 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(address: str, tmp_path
 
 
 def test_a_server_that_is_no_scheduler_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduling, "CONNECT_S", 1)
+    monkeypatch.setattr(connection, "CONNECT_S", 1)
     with (
         socket.create_server(("127.0.0.1", 0)) as mute,
         pytest.raises(SchedulerError, match="no Dask scheduler"),
