@@ -25,6 +25,12 @@ _database_option = click.option(
     help="Keep the rows of a new archive in a PostgreSQL database, postgresql://user@host/name; the folder remembers "
     "it.  [default: $VESPER_DATABASE, else SQLite in the folder]",
 )
+_scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Let the workers of a Dask scheduler, tcp://host:8786, do the jobs; 'local' starts --workers processes here.  "
+    "[default: threads of this process]",
+)
 
 
 def _say(line: str) -> None:
@@ -99,12 +105,7 @@ def simulate(out: Path, nights: int, start: str, seed: int, scenario: str, scans
     help="Calibrate scans; without, those that are not up to date are marked as in need of it.",
 )
 @click.option("--workers", default=2, type=click.IntRange(1, 64), help="Jobs at a time.")
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Let the workers of a Dask scheduler, tcp://host:8786, do the jobs; 'local' starts --workers processes here.  "
-    "[default: threads of this process]",
-)
+@_scheduler_option
 def run(
     raw: tuple[Path, ...],
     archive_dir: Path,
@@ -194,6 +195,7 @@ def _refused_lines(archive: Any, most: int = 5) -> list[str]:
 )
 @click.option("--frames/--no-frames", default=True, help="Write the final frames of scans.")
 @click.option("--workers", default=2, type=click.IntRange(1, 64), help="Jobs at a time.")
+@_scheduler_option
 def watch(
     raw: tuple[Path, ...],
     archive_dir: Path,
@@ -203,6 +205,7 @@ def watch(
     patience: float,
     frames: bool,
     workers: int,
+    scheduler: str | None,
 ) -> None:
     """Bring the archive up to date with the files and folders RAW as they arrive, until SIGTERM or Ctrl-C.
 
@@ -223,6 +226,7 @@ def watch(
             patience_s=patience,
             frames=frames,
             workers=workers,
+            scheduler=scheduler,
             say=lambda text: click.echo(log_line(text), err=True),
             stop=stop,
         ).run()

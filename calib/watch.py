@@ -25,6 +25,7 @@ from calib.archive.versions import replaced_words, versions
 from calib.arrivals import Arrivals
 from calib.errors import ArchiveBusy, ArchiveError, CalibError, RawFileError
 from calib.profile import Profile, load_profile
+from calib.scheduling import mapper_for
 from calib.survey import RunReport, RunStopped, run_survey, what_is_open
 
 __all__ = ["Watch", "ending_on_signals", "log_line", "only_watch"]
@@ -101,6 +102,8 @@ class Watch:
         Write the final frames of scans.
     workers : int
         Jobs at a time.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers do the jobs, or ``local``; threads of this process without.
     say : callable
         Takes a line for the log.
     stop : callable
@@ -117,11 +120,12 @@ class Watch:
         patience_s: float = 600.0,
         frames: bool = True,
         workers: int = 2,
+        scheduler: str | None = None,
         say: Callable[[str], None],
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.archive, self.instrument, self.interval_s = archive, instrument, interval_s
-        self.frames, self.workers, self.say, self.stop = frames, workers, say, stop
+        self.frames, self.workers, self.scheduler, self.say, self.stop = frames, workers, scheduler, say, stop
         # A little less than a pass takes, so that two looks in a row are enough.
         self.arrivals = Arrivals(folders, settle_s=0.9 * interval_s, patience_s=patience_s, say=say)
         self.heartbeat = Heartbeat(interval_s=interval_s)
@@ -194,9 +198,17 @@ class Watch:
             raise ArchiveBusy("another run writes to the archive")
         self._beat("running")
         replaced = replaced_words(self.archive, profile)
-        report = run_survey(
-            self.archive, profile, ready, frames=self.frames, workers=self.workers, progress=self._progress
-        )
+        # For this run alone: a scheduler that was started anew meanwhile is found, and no worker waits for the night.
+        with mapper_for(self.scheduler, self.archive.root, self.workers) as mapper:
+            report = run_survey(
+                self.archive,
+                profile,
+                ready,
+                frames=self.frames,
+                workers=self.workers,
+                mapper=mapper,
+                progress=self._progress,
+            )
         if replaced:
             self.say(replaced)
         self._busy, self._catch_up, self.instrument = False, False, None
