@@ -30,8 +30,16 @@ WORKERS_S = 30
 DESERTED_S = 60
 """Seconds after which a scheduler without any worker is given up."""
 
+ANSWER_S = 10
+"""Seconds to wait for what a scheduler knows by heart: it may be there and mute, as on a machine that is frozen."""
+
+FIRST_ANSWER_S = 120
+"""Seconds to wait until every worker has said whether it may take part, for which each loads all the code."""
+
 ASIDE_PER_WORKER = 2
 """Jobs in flight per worker thread: one is done while the next one waits beside it."""
+
+GOES_ON = "the same command goes on from where this one stopped"
 
 
 class DaskMapper:
@@ -50,7 +58,7 @@ class DaskMapper:
         self._client, self._where = client, where
         self.terms = Terms(root, f"{TOKENS}{secrets.token_hex(8)}", tuple(code_here().items()))
         self._checked = False
-        self._room, self._asked = 0, -DESERTED_S * 1.0
+        self._room, self._asked, self._mute = 0, 0.0, False
 
     def map(self, jobs: Sequence[Job]) -> Results:
         """Yield the number of a job and its result.
@@ -90,9 +98,14 @@ class DaskMapper:
             self._cancel(list(flying))
 
     def _cancel(self, futures: list[Any]) -> None:
-        if futures and self._client.status == "running":
-            with suppress(Exception):
-                self._client.cancel(futures, force=True)
+        if not futures or self._client.status != "running" or self._mute:
+            return
+
+        def cancel() -> Any:
+            return self._client.cancel(futures, asynchronous=True, force=True)
+
+        with suppress(Exception):
+            self._client.sync(cancel, callback_timeout=ANSWER_S)
 
     def close(self) -> None:
         """Take the leave to write from workers that may still be at work."""
@@ -125,7 +138,14 @@ class DaskMapper:
             except (ImportError, AttributeError) as error:
                 return f"has not this version of Vesper ({error}); install the same on every machine"
 
-        for name, found in self._client.run(ask, terms, on_error="return").items():
+        try:
+            answers = self._client.run(ask, terms, on_error="return", callback_timeout=FIRST_ANSWER_S)
+        except (TooLong, TimeoutError) as error:
+            raise SchedulerError(
+                f"of the workers of {self._where} one does not answer; end it (its page or its log tells which), then "
+                "run again"
+            ) from error
+        for name, found in answers.items():
             if isinstance(found, OSError):
                 # Lost while it was asked; one that takes its place is asked with its first job.
                 continue
@@ -137,32 +157,41 @@ class DaskMapper:
     def _most(self) -> int:
         """Return how many jobs may be in flight; workers come and go."""
         if monotonic() - self._asked > 5 or not self._room:
-            with suppress(Exception):
-                self._room = sum(self._client.nthreads().values())
-            self._asked = monotonic()
+            self._ask()
         return max(ASIDE_PER_WORKER * self._room, 1)
 
+    def _ask(self) -> None:
+        """Ask the scheduler how many threads its workers have."""
+        try:
+            self._room, self._mute = sum(self._client.nthreads(callback_timeout=ANSWER_S).values()), False
+        except Exception:  # of many kinds, from a connection that comes and goes
+            self._mute = True
+        self._asked = monotonic()
+
     def _next(self, done: SimpleQueue[Any]) -> Any:
-        """Return the next future that is done; do not wait for ever for workers that are not there."""
-        deserted = None
+        """Return the next future that is done; do not wait for ever for a scheduler or workers that are not there."""
+        alone_since = None
         while True:
             try:
                 return done.get(timeout=2)
             except Empty:
                 if self._client.status != "running":
                     raise SchedulerError(self._lost()) from None
-            self._asked = -DESERTED_S
-            self._room = 0
-            self._most()
-            deserted = None if self._room else deserted or monotonic()
-            if deserted is not None and monotonic() - deserted > DESERTED_S:
+            began = monotonic()
+            self._ask()
+            if self._room and not self._mute:
+                alone_since = None
+                continue
+            alone_since = began if alone_since is None else alone_since
+            if monotonic() - alone_since > DESERTED_S:
                 raise SchedulerError(
-                    f"{self._where} has lost all its workers; start some, then the same command goes on from where "
-                    "this one stopped"
+                    f"{self._where} does not answer any more; once it does, {GOES_ON}"
+                    if self._mute
+                    else f"{self._where} has lost all its workers; start some, then {GOES_ON}"
                 )
 
     def _lost(self) -> str:
-        return f"{self._where} was lost; once it is back, the same command goes on from where this one stopped"
+        return f"{self._where} was lost; once it is back, {GOES_ON}"
 
     def _result(self, future: Any, job: Job) -> JobResult:
         from distributed import KilledWorker
