@@ -367,6 +367,7 @@ def test_two_watches_of_one_archive(watched: Watched) -> None:
         pass
 
 
+@pytest.mark.sqlite("its database is a file that can be taken away")
 def test_a_database_that_is_put_back_from_a_backup_meanwhile(three: Night, inbox: Path, watched: Watched) -> None:
     shutil.copytree(three.raw, inbox, dirs_exist_ok=True)
     watched.look()
