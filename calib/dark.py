@@ -253,4 +253,4 @@ def compare_darks(cells_dn: NDArray[np.float64], standard_dn: NDArray[np.float64
     # A cell without a usable pixel says nothing; with half of them gone there is nothing to compare.
     if np.isfinite(difference).mean() < 0.5:
         return {"structure": float("nan")}
-    return {"structure": float(np.nanmax(np.abs(difference - np.nanmedian(difference))))}
+    return {"structure": float(np.nanmax(np.abs(difference - nan_median(difference))))}

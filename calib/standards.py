@@ -175,6 +175,25 @@ class Standards:
         survey = surveys[self.rulings.period(night, band)]
         return MasterFile(path, key, used, survey.by_night[used].verdict.status)
 
+    def first_concerned(self, changed: set[tuple[str, str]]) -> str | None:
+        """Return the first night that may be calibrated otherwise after standards changed; None if there is none.
+
+        A standard serves its own night and later ones. Earlier nights take it only where none of their hardware
+        period comes before them; then any night may be concerned, and "" is returned.
+
+        Parameters
+        ----------
+        changed : set of (night, band)
+            What `settle_darks` or `settle_flats` returned.
+        """
+        for night, band in changed:
+            period = self.rulings.period(night, band)
+            series = [self._flats.get(band, {}), *(v for (b, _), v in self._darks.items() if b == band)]
+            for survey in (surveys[period] for surveys in series if period in surveys):
+                if not survey.usable or night <= survey.usable[0]:
+                    return ""
+        return min((night for night, _ in changed), default=None)
+
     # Responsivities --------------------------------------------------------------------------------------------
 
     def settle_flats(self) -> set[tuple[str, str]]:

@@ -364,12 +364,12 @@ class _Run:
             standards = Standards(self.archive, self.profile, standing)
             with self._clock("verdicts"):
                 changed = standards.settle_darks()
-            sequences = self._with_others(sequences, nights, changed)
+            sequences = self._with_others(sequences, nights, standards.first_concerned(changed))
             self._work(list(self._flat_jobs(sequences, standards)), done, total, f"{what}: responsivities")
             self._give_up(schema.flats)
             with self._clock("verdicts"):
                 changed |= standards.settle_flats()
-            sequences = self._with_others(sequences, nights, changed)
+            sequences = self._with_others(sequences, nights, standards.first_concerned(changed))
             if not self._adopt(standards):
                 break
             standing = rulings(self.archive)
@@ -387,14 +387,16 @@ class _Run:
         self.progress(done + len(nights), total, what)
 
     def _with_others(
-        self, sequences: dict[Sequence, list[Row]], nights: Ordered[str], changed: set[tuple[str, str]]
+        self, sequences: dict[Sequence, list[Row]], nights: Ordered[str], first: str | None
     ) -> dict[Sequence, list[Row]]:
-        """Return the sequences of the stretch and of every night that a changed standard may concern."""
-        if not changed:
+        """Return the sequences of the stretch and of every night that a changed standard may concern, from the first.
+
+        Those are all that were read, also nights of which nothing could be made so far.
+        """
+        if first is None:
             return sequences
-        # A standard serves its own night and others that have none: look at all nights that were read, also at those
-        # of which nothing could be made so far.
-        return sequences_of(self.archive, self.profile, self._all_nights(read=True) | set(nights))
+        others = {n for n in self._all_nights(read=True) if n >= first}
+        return sequences_of(self.archive, self.profile, others | set(nights))
 
     def _dark_jobs(self, sequences: dict[Sequence, list[Row]]) -> Iterator[Job]:
         d = schema.darks

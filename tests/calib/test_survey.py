@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from small_camera import Night, assert_same, content, rows, run, small, survey_o
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
 from calib.errors import ArchiveError
+from calib.ingest import sequences_of
+from calib.profile import Profile
 from calib.raw import find_raw
 from calib.simulate import CloudGradient, UniformCloud
 from calib.survey import run_survey
@@ -47,6 +51,25 @@ def test_the_report_tells_what_was_done(tmp_path: Path, four_nights: Night) -> N
     # Two darks, a responsivity and its canonical are written for each of two bands.
     assert report.products == 8
     assert not report.idle
+
+
+def test_one_more_night_looks_at_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    survey = survey_of(7, scans={2: 1, 6: 1})
+    archive, raw = tmp_path / "archive", write_raw(survey, tmp_path / "raw", nights=range(1, 6))
+    run(archive, raw)
+    looked_at: list[set[str]] = []
+
+    def note(of: Archive, profile: Profile, nights: Iterable[str]) -> Any:
+        looked_at.append(set(nights))
+        return sequences_of(of, profile, nights)
+
+    monkeypatch.setattr("calib.survey.sequences_of", note)
+    run(archive, write_raw(survey, tmp_path / "later", nights=[6]))
+    assert set().union(*looked_at) == {max(verdicts(archive))}
+    # What serves a night without a standard of its own lies before it; the very first may serve any.
+    looked_at.clear()
+    run(archive, write_raw(survey, tmp_path / "earlier", nights=[0]))
+    assert set().union(*looked_at) == set(verdicts(archive))
 
 
 def test_frames_left_out_are_made_later(tmp_path: Path, four_nights: Night) -> None:
