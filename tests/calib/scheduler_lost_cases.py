@@ -15,15 +15,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from small_camera import Night, assert_same, rows, small
+from small_camera import Night, assert_same, rows, run, small
 
 from calib.archive.database import Archive
 from calib.archive.heartbeat import last_beat
 from calib.archive.leave import TOKENS
 from calib.archive.place import stamp_of
 from calib.cli import main
+from calib.errors import SchedulerError
 from calib.raw import find_raw
-from calib.scheduling import DaskMapper, coordinator
+from calib.scheduling import DaskMapper, coordinator, dask_mapper
 from calib.watch import Watch
 
 pytest.importorskip("distributed", reason="Dask is not installed; `pip install 'vesper[dask]'` brings it")
@@ -44,13 +45,14 @@ class Servers:
             self.port = free.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{self.port}"
         self.scheduler: Any = None
+        self.worker: Any = None
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         here = ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
         self.scheduler = self._start("scheduler", "--port", str(self.port), *here)
         until(self._answers)
-        self._start("worker", self.address, "--nthreads", "1", "--no-nanny", *here)
+        self.worker = self._start("worker", self.address, "--nthreads", "1", "--no-nanny", *here)
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(p for p in sys.path if p)
@@ -155,6 +157,17 @@ def test_a_run_whose_scheduler_is_lost_says_so_and_the_next_one_ends_it(
     assert done.exit_code == 0, done.output
     assert_same(archive, four_nights.root)
     assert not list(archive.rglob("*.part"))
+
+
+def test_a_worker_that_is_mute_does_not_hold_a_run_for_ever(
+    servers: Servers, four_nights: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "FIRST_ANSWER_S", 2)
+    with dask_mapper(servers.address, tmp_path) as mapper:
+        mapper._client.wait_for_workers(1, timeout=60)
+        servers.worker.send_signal(signal.SIGSTOP)
+        with pytest.raises(SchedulerError, match=r"one does not answer; end it .*, then run again$"):
+            run(tmp_path / "archive", four_nights.raw, mapper=mapper)
 
 
 def test_a_watch_outlives_its_scheduler(
