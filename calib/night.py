@@ -544,6 +544,8 @@ class ScanJob:
             "DARKNGT": (dark.night, "night of the dark"),
             "CANONNGT": (self.canonical.night, "night of the canonical"),
         }
+        if profile.sky.leave_one_out:
+            extra["LEAVEONE"] = (True, "no frame is in the offset subtracted from it")
 
         def primary(kind: str, status: str = "", cause: str = "") -> list[Card]:
             return primary_cards(

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from calib.checks import CHECKS, Limit, check_table
 from calib.errors import ProfileError
@@ -144,6 +144,15 @@ class SkySettings(_Model):
 
     alpha: float = Field(default=0.2, ge=0, lt=0.5)
     block_frames: int = Field(default=42, ge=2)
+    leave_one_out: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A profile that does not ask for it keeps its hash and its products their keys.
+        content: dict[str, Any] = handler(self)
+        if not self.leave_one_out:
+            content.pop("leave_one_out", None)
+        return content
 
 
 class PixelSettings(_Model):

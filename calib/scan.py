@@ -28,6 +28,7 @@ from calib.kernels import (
     read_levels,
 )
 from calib.kernels.compiled import THREADS, TILE, shares
+from calib.leave_one_out import Others, others_of
 from calib.profile import Profile
 from calib.sky import SkyOffset, block_bounds, make_sky_offset, sky_offset
 
@@ -150,6 +151,10 @@ def calibrate_scan(
     A final frame is F_k − S + δ_k. S has median zero, but the median of a difference is not the difference of the
     medians: where the pattern is skewed and large against the noise, F_k − S alone would move the background by
     δ_k. It is kept at the original sky level exactly, and δ_k (`shift_dn`) is recorded.
+
+    Where the profile leaves one out (`sky.leave_one_out`), S is that of the other frames of the block, less the same
+    constant as the block's own; checks and verdicts are those of the whole block. An offset that comes from another
+    block never held the frame and is subtracted as it is.
     """
     rule = profile.reads[read]
     plus = mask_sentinels(raw[rule.plus], profile.detector.sentinels)
@@ -178,9 +183,22 @@ def calibrate_scan(
             u = used[k]
             own = u == k
             terms = _NO_NOISE
+            bits = mask | offsets[u].mask | (0 if own else flag("SUBST"))
+            if own and profile.sky.leave_one_out:
+                first, last = bounds[k]
+                others = reads.others(first, last + 1, level[first : last + 1], profile.sky.alpha)
+                if noise is not None:
+                    terms = noise.terms(others.error, own_share=0.0)
+                bits = bits | ((others.n_kept == 0).reshape(mask.shape) * np.int16(flag("NODATA")))
+                return _Final(
+                    offset + np.float32(np.nan_to_num(offsets[u].median_dn)),
+                    terms,
+                    bits.ravel().astype(np.uint8),
+                    np.zeros(2),
+                    others,
+                )
             if noise is not None:
                 terms = noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if own else 0.0)
-            bits = mask | offsets[u].mask | (0 if own else flag("SUBST"))
             return _Final(
                 offset - _or_zero(offsets[u].value.ravel()), terms, bits.ravel().astype(np.uint8), np.zeros(2)
             )
@@ -224,12 +242,16 @@ def calibrate_scan(
 
 @dataclass(frozen=True)
 class _Final:
-    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits, likely shift."""
+    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits, likely shift.
+
+    Where each frame is left out of its own sky offset, that of the sky is still to come, from the others.
+    """
 
     offset: NDArray[np.float32]
     noise: NoiseTerms
     flags: NDArray[np.uint8]
     hint: NDArray[np.float64]
+    others: Others | None = None
 
 
 _NO_NOISE = NoiseTerms(*(np.zeros(0, np.float32) for _ in range(3)))
@@ -244,8 +266,9 @@ class _Room:
         self.error = np.empty((n if errors else 0, n_pixels), np.float32)
         self.mask = np.empty((n, n_pixels), np.uint8)
 
-    def first(self, n: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
-        return self.value[:n], self.error[:n], self.mask[:n]
+    def part(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+        """Return the arrays of some of the frames."""
+        return self.value[first:end], self.error[first:end], self.mask[first:end]
 
 
 @dataclass(frozen=True)
@@ -284,10 +307,49 @@ class _Reads:
         """Return the trimmed mean of some calibrated frames, still to be filled in."""
         return TrimmedReads(**self._formed(first, end), levels=levels, alpha=alpha)
 
+    def others(self, first: int, end: int, levels: NDArray[np.float64], alpha: float) -> Others:
+        """Return what the frames of a block say about each other's sky."""
+        above = levels.astype(np.float32)[:, None]
+
+        def samples(start: int, stop: int) -> NDArray[np.float32]:
+            part = slice(start, stop)
+            formed = form_read(
+                self.plus[first:end, part],
+                None if self.minus is None else self.minus[first:end, part],
+                saturation_dn=self.saturation_dn,
+                scale=self.scale[part],
+                offset=self.offset[part],
+            )
+            formed -= above
+            return formed
+
+        return others_of(samples, self.n_pixels, alpha)
+
     def finish(self, first: int, end: int, level: NDArray[np.float64], final: _Final, room: _Room) -> FinishedFrames:
         """Calibrate some frames of a block to the end."""
+        n = end - first
+        if final.others is None:
+            return self._finish(first, end, level, final.offset, final, room.part(0, n))
+        shift = np.empty(n)
+        for k in range(n):
+            own = self.frames(first + k, first + k + 1)[0]
+            own -= np.float32(level[k])
+            offset = final.offset - _or_zero(final.others.offset(own))
+            one = slice(k, k + 1)
+            shift[one] = self._finish(first + k, first + k + 1, level[one], offset, final, room.part(k, k + 1)).shift
+        return FinishedFrames(*room.part(0, n), shift)
+
+    def _finish(
+        self,
+        first: int,
+        end: int,
+        level: NDArray[np.float64],
+        offset: NDArray[np.float32],
+        final: _Final,
+        out: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
+    ) -> FinishedFrames:
         return finish_frames(
-            **{**self._formed(first, end), "offset": final.offset},
+            **{**self._formed(first, end), "offset": offset},
             level=level,
             good=self.good,
             noise=final.noise,
@@ -295,7 +357,7 @@ class _Reads:
             hint=final.hint,
             saturated=flag("SATUR"),
             no_data=flag("NODATA"),
-            out=room.first(end - first),
+            out=out,
         )
 
 

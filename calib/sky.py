@@ -38,6 +38,8 @@ class SkyOffset:
         Clipped means of the cells, DN.
     cell_error_dn : float
         1σ of a cell.
+    median_dn : float
+        What was subtracted to make the median zero, DN.
     """
 
     first: int
@@ -50,6 +52,7 @@ class SkyOffset:
     values: dict[str, float]
     cells_dn: NDArray[np.float64]
     cell_error_dn: float
+    median_dn: float
 
     @property
     def n_frames(self) -> int:
@@ -151,7 +154,8 @@ def sky_offset(
     whole = fit.whole
     # At least half of the samples of a pixel are enough for it.
     zero = kernels.zero_median(fit, good.ravel(), (n + 1) // 2)
-    value = zero.value.reshape(shape)
+    # Copies, since what is kept of every block until the scan ends must not hold the images that only the checks need.
+    value, *halves = (image.reshape(shape).copy() for image in (zero.value, zero.first, zero.second))
     level = nan_median(levels)
     mask = (whole.n_samples.reshape(shape) == 0) * np.int16(flag("NODATA"))
     n_good = np.count_nonzero(good)
@@ -173,11 +177,12 @@ def sky_offset(
         value=value,
         error=whole.error.reshape(shape),
         mask=mask,
-        halves=(zero.first.reshape(shape), zero.second.reshape(shape)),
+        halves=(halves[0], halves[1]),
         level_dn=level,
         values=values,
         cells_dn=offset_cells.mean,
         cell_error_dn=float(zero.medians[3]) / float(np.sqrt(per_cell)),
+        median_dn=float(np.float32(zero.medians[0])),
     )
 
 

@@ -42,7 +42,7 @@ def masters_of(truth, read):
 class Run:
     """A scan calibrated, with everything that went in and came out."""
 
-    def __init__(self, survey=SURVEY, *, band="H", read="R2-R1", change=None, **options):
+    def __init__(self, survey=SURVEY, *, band="H", read="R2-R1", change=None, profile=PROFILE, **options):
         night = survey.night(0)
         self.sequence, self.truth = night.scan(band, 1), night.truth(band)
         self.raw = {"R1": self.sequence.r1.copy(), "R2": self.sequence.r2.copy()}
@@ -56,7 +56,7 @@ class Run:
             read=read,
             dark=self.dark,
             canonical=self.canonical,
-            profile=PROFILE,
+            profile=profile,
             sink=self.keep,
             **options,
         )
@@ -382,3 +382,99 @@ def test_what_spoils_a_sky_offset_is_named(fault, words):
     spoilt = made.blocks[1].verdict
     assert spoilt.status == "rejected"
     assert spoilt.cause.startswith(words)
+
+
+# Short blocks whose frames are left out of their own offset -------------------------------------------------------
+
+SHORT = SURVEY.with_fault(ShortScan(night=0, frames=33))
+ALL_ACCEPTED = {0: "accepted", 1: "accepted", 2: "accepted"}
+
+
+def short_blocks(*, leave_one_out, **options):
+    sky = PROFILE.sky.model_copy(update={"block_frames": 11, "leave_one_out": leave_one_out})
+    options = {"rulings": ALL_ACCEPTED, **options}
+    return Run(SHORT, profile=PROFILE.model_copy(update={"sky": sky}), **options)
+
+
+@pytest.fixture(scope="module")
+def left_out():
+    return short_blocks(leave_one_out=True)
+
+
+def test_a_frame_left_out_is_freed_of_what_the_others_say_to_the_last_digit(left_out):
+    usable = (left_out.canonical.mask & flag("DEAD")) == 0
+    signal = left_out.raw["R2"].astype(float) - left_out.raw["R1"]
+    signal[left_out.raw["R2"] >= 52_200] = np.nan
+    frames = (signal - left_out.dark.value) / np.where(usable, left_out.canonical.value.astype(float), np.nan)
+    level = np.array([np.nanmedian(f[left_out.good]) for f in frames])
+    for k in (0, 7, 10, 11, 32):
+        first = k // 11 * 11
+        rest = [i for i in range(first, first + 11) if i != k]
+        offset = np.full((SIZE, SIZE), np.nan)
+        for y, x in np.argwhere(usable):
+            column = frames[rest, y, x] - level[rest]
+            offset[y, x] = stats.trim_mean(column[np.isfinite(column)], 0.2)
+        expected = frames[k] - offset
+        expected += level[k] - np.nanmedian(expected[left_out.good])
+        np.testing.assert_allclose(left_out.value[k], expected, rtol=2e-6, atol=5e-3)
+
+
+def test_errors_of_frames_left_out_are_as_wide_as_their_deviations(left_out):
+    scene = left_out.sequence.truth
+    truth = np.stack([scene.scene_dn(k) for k in range(33)])
+    deviation = left_out.value - truth
+    deviation -= np.array([np.nanmedian(f[left_out.good]) for f in deviation])[:, None, None]
+    dark_sky = truth < 1.02 * scene.sky_dn[:, None, None]
+    assert (deviation / left_out.error)[dark_sky & left_out.good].std() == pytest.approx(1, abs=0.03)
+    # Ten others, of which two are trimmed at each end, against a part of 1/11 in the own offset.
+    own = short_blocks(leave_one_out=False)
+    assert np.nanmedian(left_out.error / own.error) == pytest.approx(np.sqrt((1 + 1 / 10) / (1 - 1 / 11)), rel=0.015)
+
+
+def test_light_of_a_single_frame_is_kept_whole_when_it_is_left_out(left_out):
+    faint = 6  # DN, a fraction of the noise
+
+    def star(run):
+        run.raw["R2"][5, 20:24, 30:34] += faint
+
+    spot = np.s_[5, 20:24, 30:34]
+    good, flat = left_out.good[spot[1:]], left_out.canonical.value[spot[1:]]
+
+    def kept(**options):
+        with_star, without = (short_blocks(**options, change=c) for c in (star, None))
+        return np.mean(((with_star.value - without.value)[spot] * flat)[good]) / faint
+
+    assert kept(leave_one_out=True) == pytest.approx(1, abs=2e-3)
+    assert kept(leave_one_out=False) == pytest.approx(1 - 1 / 11, abs=0.04)
+
+
+def test_blocks_and_their_verdicts_are_those_of_all_frames(left_out):
+    own = short_blocks(leave_one_out=False)
+    for one, other in zip(left_out.result.blocks, own.result.blocks, strict=True):
+        np.testing.assert_array_equal(one.offset.value, other.offset.value)
+        assert one.verdict == other.verdict
+    np.testing.assert_array_equal(left_out.result.level_dn, own.result.level_dn)
+    np.testing.assert_array_equal(left_out.mask, own.mask)
+    # What is added to keep the level is small: the offset of the others has nearly median zero.
+    assert np.abs(left_out.result.shift_dn - own.result.shift_dn).max() < 0.5
+
+
+def test_the_offset_of_another_block_is_subtracted_whole():
+    rulings = {**ALL_ACCEPTED, 1: "rejected"}
+    one, other = (short_blocks(leave_one_out=x, rulings=rulings) for x in (True, False))
+    assert one.used == [0, 0, 2]
+    for got, wanted in ((one.value, other.value), (one.error, other.error), (one.mask, other.mask)):
+        np.testing.assert_array_equal(got[11:22], wanted[11:22])
+
+
+def test_a_pixel_that_no_other_frame_has_seen_says_so():
+    def alone(run):
+        run.pixel = tuple(np.argwhere(run.truth.good)[700])
+        for k in range(11):
+            if k != 4:
+                run.raw["R2"][k, *run.pixel] = 60_000
+
+    run = short_blocks(leave_one_out=True, change=alone)
+    assert np.isfinite(run.value[4, *run.pixel])
+    assert (run.mask[:11, *run.pixel] & flag("NODATA")).all()
+    assert not (run.mask[11:, *run.pixel] & flag("NODATA")).any()
