@@ -32,6 +32,8 @@ from calib.errors import ArchiveError
 from calib.profile import Profile
 from monitor.collect_activity import QUIET, Activity, read_activity
 from monitor.collect_decisions import Signature, alerts_with_life, signatures
+from monitor.collect_marks import SHOWN, ByNight, marks
+from monitor.collect_scans import Scans, counts_query, night_query
 from monitor.collect_series import Metrics, read_series
 from monitor.collect_states import NO_STATES, States, read_states
 from monitor.collect_supplied import SuppliedMaster, read_supplied
@@ -56,10 +58,10 @@ class Snapshot:
     profile : Profile
     darks, flats : DataFrame
         One row per night and band (and read), ordered by night; columns as in `calib.archive.schema`.
-    scans : DataFrame
-        One row per night, band, scan and read.
+    scans : Scans
+        One row per night, band, scan and read, read a night at a time.
     offsets : DataFrame
-        Per night, band and read: ``n_blocks``, ``n_rejected``, ``n_scans``, ``level_dn``.
+        Per night, band and read: ``n_blocks``, ``n_rejected``, ``n_scans``, ``level_dn`` (mean over scans).
     metrics : Metrics
         Deviations and values of regions over all nights.
     alerts, decisions : DataFrame
@@ -82,7 +84,7 @@ class Snapshot:
     profile: Profile
     darks: pd.DataFrame
     flats: pd.DataFrame
-    scans: pd.DataFrame
+    scans: Scans
     offsets: pd.DataFrame
     metrics: Metrics
     alerts: pd.DataFrame
@@ -108,7 +110,7 @@ class Snapshot:
     @cached_property
     def nights(self) -> tuple[str, ...]:
         """All nights in which anything was taken, in order."""
-        return tuple(sorted({*self.darks["night"], *self.flats["night"], *self.scans["night"], *self.taken}))
+        return tuple(sorted({*self.darks["night"], *self.flats["night"], *self.scans.nights, *self.taken}))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -130,10 +132,10 @@ class Snapshot:
         """Nights that nobody has signed off, or that changed afterwards; the newest first."""
         return tuple(n for n in reversed(self.nights) if n not in self.signed or self.signed[n].changed)
 
-    @cached_property
+    @property
     def n_stale(self) -> int:
         """Reads of scans that need to be calibrated again."""
-        return int((self.scans["stale"] != "").sum()) if len(self.scans) else 0
+        return self.scans.n_stale
 
     def near(self, night: str) -> str:
         """Return the night itself if anything was taken in it, else the latest before it, else the last of all."""
@@ -267,6 +269,7 @@ class Collector:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._reader: threading.Thread | None = None
+        self._digests = ByNight(lambda nights: night_digests(self.archive, nights))
         self._snapshot: Snapshot | None = None
         self._activity, self._looked = QUIET, -ACTIVITY_S
         self._images: OrderedDict[tuple[str, str, int], NDArray[Any]] = OrderedDict()
@@ -344,22 +347,10 @@ class Collector:
         if profile is None:
             raise ArchiveError(f"{self.root} is empty; fill it with `calib run RAW --archive {self.root}`")
         # Before anything else: what changes meanwhile is then shown and not signed, never the other way round.
-        digests = night_digests(self.archive)
+        digests = self._digests.bring(marks(self.archive, SHOWN))
         by_number = sa.select(schema.decisions).order_by(schema.decisions.c.id)
-        s, o = schema.scans, schema.sky_offsets
-        offsets = (
-            sa.select(
-                o.c.night,
-                o.c.band,
-                o.c.read,
-                sa.func.count().label("n_blocks"),
-                sa.func.sum(sa.case((o.c.status != "accepted", 1), else_=0)).label("n_rejected"),
-                sa.func.count(o.c.scan.distinct()).label("n_scans"),
-                sa.func.avg(o.c.level_dn).label("level_dn"),
-            )
-            .group_by(o.c.night, o.c.band, o.c.read)
-            .order_by(o.c.night)
-        )
+        counted = self._frame(counts_query())
+        stale = counted.groupby("night")["n_stale"].sum()
         f = schema.files
         # Only what was looked at: while a run is at work the nights still to come are no news.
         taken = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
@@ -372,8 +363,8 @@ class Collector:
             profile=profile,
             darks=self._frame(darks.order_by(schema.darks.c.night)),
             flats=self._frame(flats.order_by(schema.flats.c.night)),
-            scans=self._frame(sa.select(s).order_by(s.c.night, s.c.scan)),
-            offsets=self._frame(offsets),
+            scans=Scans({str(n): int(k) for n, k in stale.items()}, lambda night: self._frame(night_query(night))),
+            offsets=counted.drop(columns="n_stale"),
             metrics=Metrics(lambda key: read_series(self.archive, key)),
             alerts=alerts_with_life(self.archive),
             decisions=self._frame(by_number),

@@ -246,8 +246,8 @@ def serving(snapshot: Snapshot, night: str, band: str, what: str) -> SuppliedMas
     if master is None:
         return None
     column = {"dark": "dark_night", "flat": "canonical_night"}[what]
-    scans = snapshot.part("scans", band)
-    used = set(scans.loc[scans["night"] == night, column])
+    scans = snapshot.scans.of(night)
+    used = set(scans.loc[scans["band"] == band, column])
     if used:
         return master if "supplied" in used else None
     # Own products replace it as soon as one can serve.

@@ -199,8 +199,7 @@ class Desk:
         words = []
         if any(n == night for n, _, _ in snapshot.activity.waiting):
             words.append("raw files of this night wait still")
-        s = snapshot.scans
-        if not s.empty and ((s["night"] == night) & (s["stale"] != "")).any():
+        if (snapshot.scans.of(night)["stale"] != "").any():
             words.append("some of its scans need to be calibrated again")
         return ("Mind: " + ", and ".join(words) + ".") if words else ""
 

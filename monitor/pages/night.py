@@ -368,7 +368,7 @@ def _inside(view: View, shape: tuple[int, int]) -> bool:
 
 def _first_band(snapshot: Snapshot, night: str) -> str:
     """Return the first band with a flat that night, else with a dark or scan, else the first of all."""
-    for table in (snapshot.flats, snapshot.darks, snapshot.scans):
+    for table in (snapshot.flats, snapshot.darks, snapshot.scans.of(night)):
         there = set(table.loc[table["night"] == night, "band"])
         for band in snapshot.bands:
             if band in there:

@@ -223,8 +223,8 @@ def real(value: Any) -> float | None:
 def used_html(snapshot: Snapshot, rows: NightRows, night: str, band: str) -> Safe:
     """Return what was used: dark and its age, members of the canonical, what the flat was judged against."""
     row = rows.flat
-    scans = snapshot.scans
-    scans = scans[(scans["night"] == night) & (scans["band"] == band)]
+    scans = snapshot.scans.of(night)
+    scans = scans[scans["band"] == band]
     lines: list[Safe] = []
 
     def line(what: str, text: Safe | str, kind: str = "") -> None:

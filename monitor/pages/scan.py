@@ -117,9 +117,8 @@ class Scan:
             self._session.go(frame=k, block=None)
 
     def _choose(self, view: View, snapshot: Snapshot) -> dict[str, Any] | None:
-        s = snapshot.scans
         return choose_row(
-            records(s[s["night"] == self._session.night]),
+            records(snapshot.scans.of(self._session.night)),
             scan=view.scan,
             band=view.band,
             read=view.read or snapshot.profile.responsivity.read,
@@ -172,7 +171,7 @@ class Scan:
             return
         self._scan = scan = read_scan(self._session.collector, snapshot, row)
         self._head.html = str(words.head_html(scan, words.choices(snapshot, row)))
-        self._lineage.html = str(words.lineage_html(scan))
+        self._lineage.html = str(words.lineage_html(scan, snapshot.supplied))
         level = scan.frames.get("level", np.full(int(row["n_frames"]), np.nan))
         unknown = np.full(len(level), -1)
         self._levels.show_scan(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -11,6 +11,7 @@ from monitor.address import View
 from monitor.address import search as address
 from monitor.collect import Snapshot
 from monitor.collect_scan import ScanData, Stages
+from monitor.collect_supplied import SuppliedMaster
 from monitor.components.html import Safe, join
 from monitor.compute import cause_words
 from monitor.compute_scan import STRETCHES, number
@@ -19,6 +20,7 @@ from monitor.session import Session
 
 __all__ = [
     "LEVELS_HEAD",
+    "Supplied",
     "choice",
     "choices",
     "frame_head",
@@ -32,6 +34,10 @@ __all__ = [
     "utc",
     "utc_time",
 ]
+
+Row = Mapping[str, Any]
+Supplied = Mapping[tuple[str, str], SuppliedMaster]
+"""(``dark`` or ``flat``, band) → the master that the team supplied."""
 
 _SCAN_STATES = {"calibrated": "accepted", "substituted": "watch", "best block": "rejected"}
 
@@ -116,18 +122,11 @@ def stale_html(why: str) -> Safe:
     return Safe('<p class="warn"><b class="watch">▲ Needs to be calibrated again</b>: {}.</p>').format(why)
 
 
-def lineage_html(scan: ScanData) -> Safe:
+def lineage_html(scan: ScanData, supplied: Supplied) -> Safe:
     """Return what the scan was made from: dark, canonical and its member nights, raw files."""
     r, lines = scan.row, []
-    for role, night, age, status in (
-        ("dark", r["dark_night"], r["dark_age_nights"], r["dark_status"]),
-        ("canonical", r["canonical_night"], r["canonical_age_nights"], r["canonical_status"]),
-    ):
-        lines.append(
-            Safe("<tr><th>{}</th><td>{}</td></tr>").format(
-                role, master_words(r["band"], r["read"] if role == "dark" else "", night, age, status)
-            )
-        )
+    for role in ("dark", "canonical"):
+        lines.append(Safe("<tr><th>{}</th><td>{}</td></tr>").format(role, master_words(r, role, supplied)))
     members = [p for depth, role, p in scan.lineage if role == "member" and depth == 2]
     nights = sorted({n for n in (_night_of(p) for p in members) if n})
     if nights:
@@ -160,15 +159,23 @@ def lineage_html(scan: ScanData) -> Safe:
     )
 
 
-def master_words(band: str, read: str, night: str | None, age: float | None, status: str | None) -> Safe:
-    """Return a dark or canonical in words: its night as a link, its age, its standing."""
+def master_words(row: Row, role: str, supplied: Supplied) -> Safe:
+    """Return the ``dark`` or ``canonical`` of a scan in words: its night as a link, its age, its standing.
+
+    Of one that the team supplied, its file and the night in its header.
+    """
+    band, read = row["band"], row["read"] if role == "dark" else ""
+    night, age, status = (row[f"{role}_{of}"] for of in ("night", "age_nights", "status"))
     if not night:
         return mark("unknown")
     state = {"accepted": "accepted", "provisional": "provisional", "supplied": "supplied", "overtaken": "watch"}.get(
         status or "", "rejected" if status == "rejected" else "unknown"
     )
     if night == "supplied":
-        return mark("supplied", "supplied")
+        master = supplied.get(("dark" if role == "dark" else "flat", band))
+        if master is None:
+            return mark("supplied")
+        return Safe('{}: <span class="file">{}</span>').format(mark("supplied"), master.words)
     link = Safe('<a data-nav href="{}">{}</a>').format(
         address(View(page="night", night=night, band=band, read=read)), night
     )
@@ -216,8 +223,7 @@ def utc_time(mjd: float) -> str:
 
 def choices(snapshot: Snapshot, row: dict[str, Any]) -> list[Safe]:
     """Return the choices of scan, band and read of a night."""
-    s = snapshot.scans
-    here = s[s["night"] == row["night"]]
+    here = snapshot.scans.of(row["night"])
     scans = sorted({int(x) for x in here["scan"]})
     bands = [b for b in snapshot.bands if b in set(here.loc[here["scan"] == row["scan"], "band"])]
     reads = [r for r in snapshot.profile.reads if r in set(here["read"])]
@@ -239,7 +245,7 @@ def frame_head(stretch: str, stages: Stages) -> Safe:
 
 def none_html(session: Session, snapshot: Snapshot) -> Safe:
     """Return what is said in a night without a calibrated scan."""
-    nights = sorted(set(snapshot.scans["night"]))
+    nights = snapshot.scans.nights
     night = session.night
     before = [n for n in nights if n < night][-1:]
     after = [n for n in nights if n > night][:1]

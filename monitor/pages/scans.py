@@ -14,7 +14,9 @@ from monitor.collect import Snapshot
 from monitor.collect_scan import bands_with_masters, raw_scans, records
 from monitor.components.html import Html, Safe, join
 from monitor.compute import cause_words
+from monitor.compute_gallery import sky_extent
 from monitor.compute_scan import Missing, missing_scans, number, scale_percent
+from monitor.compute_stretch import shared_half_width
 from monitor.pages.scan_words import choice, mark, scan_state
 from monitor.pages.scans_style import SCANS_CSS
 from monitor.pages.scans_tables import Blocks, Row, missing_html, scans_html, target
@@ -26,8 +28,8 @@ __all__ = ["build"]
 # Rows of pictures at a time: a long night has hundreds, and each is read from disk.
 PICTURE_ROWS = 24
 PICTURE_SIZE = 64
-STRETCHES = ("1", "2", "5", "10", "20")
-STRETCH = "5"
+# Half-widths in % of the sky level; without one they are fitted to what is shown.
+STRETCHES = ("0.2", "0.5", "1", "2", "5", "10", "20", "50")
 
 
 def build(session: Session) -> Scans:
@@ -61,8 +63,7 @@ class Scans:
         if not night:
             self._html.html = '<div class="card empty">No night in the archive yet.</div>'
             return
-        s = snapshot.scans
-        rows = records(s[s["night"] == night])
+        rows = records(snapshot.scans.of(night))
         order = {b: k for k, b in enumerate(snapshot.bands)}
         reads = {r: k for k, r in enumerate(snapshot.profile.reads)}
         rows.sort(key=lambda r: (r["scan"], order.get(r["band"], 99), reads.get(r["read"], 99)))
@@ -75,7 +76,7 @@ class Scans:
         parts = [self._head(snapshot, view, rows, chosen, lost, band)]
         if rows:
             blocks = self._blocks(night)
-            parts.append(scans_html(chosen, blocks))
+            parts.append(scans_html(chosen, blocks, snapshot.supplied))
         parts.append(missing_html(lost))
         if rows:
             parts.append(self._offsets(snapshot, view, chosen, blocks))
@@ -117,7 +118,7 @@ class Scans:
         )
 
     def _nothing(self, snapshot: Snapshot, night: str, lost: list[Missing]) -> Safe:
-        nights = sorted(set(snapshot.scans["night"]))
+        nights = snapshot.scans.nights
         near = [n for n in nights if n < night][-1:] + [n for n in nights if n > night][:1]
         links = [Safe('<a data-nav href="{}">{}</a>').format(search(View(page="scans", night=n)), n) for n in near]
         waits = next((m.state for m in lost if m.state == "pending"), "")
@@ -149,8 +150,11 @@ class Scans:
         rows = [r for r in chosen if r["read"] == read] or chosen
         start = min(view.start or 0, max(len(rows) - 1, 0)) // PICTURE_ROWS * PICTURE_ROWS
         part = rows[start : start + PICTURE_ROWS]
-        stretch = view.stretch if view.stretch in STRETCHES else STRETCH
-        lines = [self._line(snapshot, r, blocks.get((r["scan"], r["band"], r["read"]), []), stretch) for r in part]
+        shown = [blocks.get((r["scan"], r["band"], r["read"]), []) for r in part]
+        fitted = shared_half_width(sky_extent(b) for of_scan in shown for b in of_scan)
+        chosen_stretch = view.stretch if view.stretch in STRETCHES else ""
+        stretch = chosen_stretch or fitted
+        lines = [self._line(snapshot, r, of_scan, stretch) for r, of_scan in zip(part, shown, strict=True)]
         turn = ""
         if len(rows) > PICTURE_ROWS:
             turn = Safe(
@@ -175,7 +179,12 @@ class Scans:
         ).format(
             read,
             turn,
-            choice("stretch", "stretch", [(s, f"± {s} %") for s in STRETCHES], stretch),
+            choice(
+                "stretch",
+                "stretch",
+                [("", f"fitted: ± {fitted} %"), *((s, f"± {s} %") for s in STRETCHES)],
+                chosen_stretch,
+            ),
             join(lines),
             stretch,
             stretch,

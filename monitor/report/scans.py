@@ -22,8 +22,7 @@ _MOST = 150
 
 def scans_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
     """Return the table of scans, those without a result below it."""
-    s = snapshot.scans
-    rows = records(s[s["night"] == night])
+    rows = records(snapshot.scans.of(night))
     order = {b: k for k, b in enumerate(snapshot.bands)}
     reads = {r: k for k, r in enumerate(snapshot.profile.reads)}
     rows.sort(key=lambda r: (r["scan"], order.get(r["band"], 99), reads.get(r["read"], 99)))

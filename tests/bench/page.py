@@ -87,9 +87,9 @@ def server_times(archive: Path) -> None:
 def frame_steps(collector: Collector) -> None:
     """Print what a step from frame to frame of the last scan takes the server."""
     scans = collector.snapshot().scans
-    if scans.empty:
+    if not scans.nights:
         return
-    last = scans.iloc[-1]
+    last = scans.of(scans.nights[-1]).iloc[-1]
     place = f"night={last['night']}&band={last['band']}&scan={last['scan']}&read={last['read']}"
     session = Session(collector, f"?page=scan&{place}&frame=9")
     taken = [seconds(lambda k=k: session.go(frame=k)) for k in range(10, 22)]  # type: ignore[misc]

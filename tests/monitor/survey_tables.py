@@ -13,6 +13,7 @@ from calib.checks import check_table
 from calib.profile import Profile, load_profile
 from monitor.collect import Snapshot
 from monitor.collect_decisions import LIFE
+from monitor.collect_scans import Scans
 from monitor.collect_series import Metrics, Series
 
 REGIONS = ("array", "Q1", "Q2", "Q3", "Q4")
@@ -102,7 +103,7 @@ def long_survey(n: int, *, profile: Profile | None = None, seed: int = 1) -> Sna
         profile=profile,
         darks=darks,
         flats=flats,
-        scans=empty(schema.scans),
+        scans=Scans.of_table(empty(schema.scans)),
         offsets=offsets,
         metrics=known(series),
         alerts=empty(schema.alerts, *LIFE),
@@ -129,7 +130,7 @@ def nothing(profile: Profile | None = None) -> Snapshot:
         profile=profile or load_profile("2mass"),
         darks=empty(schema.darks),
         flats=empty(schema.flats),
-        scans=empty(schema.scans),
+        scans=Scans.of_table(empty(schema.scans)),
         offsets=offsets,
         metrics=known({}),
         alerts=empty(schema.alerts, *LIFE),

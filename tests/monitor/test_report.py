@@ -9,6 +9,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from small_camera import Night, rows
@@ -19,6 +20,7 @@ from monitor.cli import main
 from monitor.collect import Collector, Snapshot
 from monitor.collect_activity import Activity
 from monitor.collect_decisions import Signature
+from monitor.collect_scans import Scans
 from monitor.compute import band_health
 from monitor.pages.review_alerts import alerts_html
 from monitor.palette import STATES
@@ -146,7 +148,7 @@ def test_what_came_with_profile_and_rows_is_text(faulty: Night, collector: Colle
     snapshot = collector.snapshot()
     profile = snapshot.profile.model_copy(update={"title": EVIL})
     alerts = snapshot.alerts.assign(text=EVIL, unit="<b>")
-    scans = snapshot.scans.assign(cause=EVIL)
+    scans = Scans.of_table(pd.concat(snapshot.scans.of(n) for n in snapshot.scans.nights).assign(cause=EVIL))
     flats = snapshot.flats.assign(cause=EVIL)
     altered = replace(snapshot, profile=profile, alerts=alerts, scans=scans, flats=flats)
     for ordinal in (1, 4):

@@ -105,7 +105,7 @@ def test_a_product_frame_is_read_alone_and_nothing_is_guessed(tmp_path: Path) ->
 
 def scan_of(root: Path, night: str, band: str = "J", read: str = READ) -> tuple[Collector, ScanData]:
     collector = Collector(root)
-    s = collector.snapshot().scans
+    s = collector.snapshot().scans.of(night)
     row = next(r for r in records(s) if (r["night"], r["band"], r["read"]) == (night, band, read))
     return collector, read_scan(collector, collector.snapshot(), row)
 
