@@ -28,6 +28,7 @@ __all__ = [
     "ScanData",
     "Stages",
     "bands_with_masters",
+    "left_out",
     "offset_of",
     "raw_scans",
     "read_masters",
@@ -176,6 +177,7 @@ def read_stages(collector: Collector, snapshot: Snapshot, scan: ScanData, frame:
 
     The final one comes from the product of final frames; without it, it is computed as flattened − sky offset used
     + shift. Without the raw file, the flattened one is what the final one gives when offset and shift are put back.
+    Where the profile leaves a frame out of its own offset, both are nearly so, and it is noted.
     """
     notes: list[str] = []
     final: NDArray[np.float32] | None
@@ -193,17 +195,30 @@ def read_stages(collector: Collector, snapshot: Snapshot, scan: ScanData, frame:
         flattened = dark_subtracted * masters.scale
     final = product_frame(collector.root / scan.frames_path, "SCI", frame) if scan.row["has_frames"] else None
     offset = offset_of(collector, scan, frame)
+    nearly = (
+        ", the offset being that of the whole block and not of its other frames"
+        if left_out(snapshot, scan, frame)
+        else ""
+    )
     if final is None and flattened is not None and offset is not None:
         final = flattened - offset
         why = "is not in the archive" if scan.row["has_frames"] else "was not kept (--no-frames)"
-        notes.append(f"the final frame {why}: computed as flattened − sky offset used + shift")
+        notes.append(f"the final frame {why}: computed as flattened − sky offset used + shift{nearly}")
     elif final is None:
         notes.append("no final frame in the archive, and none can be computed")
     elif flattened is None and offset is not None:
         flattened = final + offset
-        notes.append("flattened: final frame + sky offset used − shift")
+        notes.append(f"flattened: final frame + sky offset used − shift{nearly}")
     good = masters.good if masters is not None else (None if final is None else np.isfinite(final))
     return Stages(raw, dark_subtracted, flattened, final, good, tuple(notes))
+
+
+def left_out(snapshot: Snapshot, scan: ScanData, frame: int) -> bool:
+    """Return whether the offset that was subtracted from a frame is that of the other frames of its block."""
+    used, own = (scan.frames.get(n) for n in ("used", "block"))
+    if used is None or own is None or not 0 <= frame < len(used):
+        return False
+    return snapshot.profile.sky.leave_one_out and bool(used[frame] == own[frame])
 
 
 def offset_of(collector: Collector, scan: ScanData, frame: int) -> NDArray[np.float32] | None:

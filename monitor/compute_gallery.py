@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "Part",
     "checks_of",
     "flat_causes",
+    "flat_extent",
     "flat_item",
     "flat_keys",
     "flat_map",
@@ -31,6 +33,7 @@ __all__ = [
     "parts_of",
     "plain",
     "reduced",
+    "sky_extent",
     "sky_item",
     "sky_map",
 ]
@@ -234,6 +237,27 @@ def reduced(image: NDArray[np.floating], good: NDArray[np.bool_], side: int) -> 
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
     return np.where(2 * count > factor * factor, mean, np.nan).astype(np.float32)
+
+
+def flat_extent(row: Row) -> float:
+    """Return how far a ratio map reaches from zero, in %: its worst cell, or the scatter of its pixels if larger."""
+    return max(_number(row.get("cell_extreme")), _number(row.get("pixel_scatter")))
+
+
+def sky_extent(row: Row) -> float:
+    """Return how far a sky offset reaches from zero, in % of the sky level: 19 of 20 cells lie within; 0 if unknown."""
+    level, cells = _number(row.get("level_dn")), row.get("cells_dn")
+    if isinstance(cells, str):
+        cells = json.loads(cells)
+    if not level or not isinstance(cells, list):
+        return 0.0
+    values = np.abs(np.array(cells, np.float64))
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, 95)) * 100 / abs(level) if values.size else 0.0
+
+
+def _number(value: Any) -> float:
+    return float(value) if value is not None and math.isfinite(float(value)) else 0.0
 
 
 def flat_map(collector: Collector, row: Row, side: int) -> NDArray[np.float32] | None:

@@ -15,7 +15,18 @@ from monitor.collect_gallery import sky_sheet
 from monitor.components.html import Html
 from monitor.components.pictures import PictureHtml
 from monitor.compute import standing
-from monitor.compute_gallery import SKY_CAUSES, Item, flat_causes, flat_item, flat_keys, night_range, sky_item
+from monitor.compute_gallery import (
+    SKY_CAUSES,
+    Item,
+    flat_causes,
+    flat_extent,
+    flat_item,
+    flat_keys,
+    night_range,
+    sky_extent,
+    sky_item,
+)
+from monitor.compute_stretch import shared_half_width
 from monitor.pages.flats_markup import GALLERY_CSS, STRETCHES, Choices, controls_html, gallery_html
 from monitor.pages.flats_pictures import SIDE, address, cached, picture_id
 from monitor.session import Session
@@ -107,7 +118,9 @@ class Flats:
         if start and not sheet.items:
             sheet = self._items(snapshot, choices, first, last, max(0, (sheet.shown - 1) // SHEET * SHEET))
         items, start, shown, total = sheet.items, sheet.start, sheet.shown, sheet.total
-        self._shown, self._start, self._stretch = shown, start, float(choices.stretch)
+        fitted = shared_half_width(sky_extent(i.row) if choices.sky else flat_extent(i.row) for i in items)
+        half = choices.stretch or fitted
+        self._shown, self._start, self._stretch = shown, start, float(half)
         collector = self._session.collector
         names = [picture_id(collector, i, self._stretch) for i in items]
         opened = next((i for i in items if i.key == view.image), None)
@@ -115,9 +128,9 @@ class Flats:
         self._wanted = [_Wanted(n, i, SIDE) for n, i in zip(names, items, strict=True)]
         if opened:
             self._wanted.insert(0, _Wanted(large, opened, LARGE))
-        self._controls.html = str(controls_html(choices, shown, total, start, SHEET, night))
+        self._controls.html = str(controls_html(choices, fitted, shown, total, start, SHEET, night))
         self._gallery.html = str(
-            gallery_html(items, names, view.image, large, self._href, choices.stretch, _empty_words(choices, total))
+            gallery_html(items, names, view.image, large, self._href, half, _empty_words(choices, total))
         )
         self._fill(_AT_ONCE_S)
 
@@ -206,7 +219,7 @@ def _choices(view: View, snapshot: Snapshot) -> Choices:
         verdict=view.filter if view.filter in verdicts else "",
         cause=view.text if view.text in causes else "",
         days=view.days or None,
-        stretch=view.stretch if view.stretch in STRETCHES else "2",
+        stretch=view.stretch if view.stretch in STRETCHES else "",
         read=view.read if view.read in reads else profile.responsivity.read,
         bands=snapshot.bands,
         reads=reads,

@@ -14,7 +14,8 @@ from monitor.palette import STATES, State
 
 __all__ = ["GALLERY_CSS", "STRETCHES", "Choices", "controls_html", "gallery_html"]
 
-STRETCHES = ("0.5", "1", "2", "5", "20")
+# Half-widths in %; without one they are fitted to what is shown.
+STRETCHES = ("0.2", "0.5", "1", "2", "5", "10", "20", "50")
 NOTHING = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 VERDICTS = ("accepted", "rejected", "provisional", "override")
 DAYS = ((0, "all"), (30, "30"), (60, "60"), (365, "365"))
@@ -22,7 +23,7 @@ DAYS = ((0, "all"), (30, "30"), (60, "60"), (365, "365"))
 
 @dataclass(frozen=True)
 class Choices:
-    """What is chosen, and what can be."""
+    """What is chosen, and what can be; no stretch means the one that fits what is shown."""
 
     sky: bool
     band: str
@@ -36,8 +37,8 @@ class Choices:
     causes: Sequence[tuple[str, str]]
 
 
-def controls_html(c: Choices, shown: int, total: int, start: int, size: int, until: str) -> Safe:
-    """Return heading, choices, count and colour bar."""
+def controls_html(c: Choices, fitted: str, shown: int, total: int, start: int, size: int, until: str) -> Safe:
+    """Return heading, choices, count and colour bar; ``fitted`` is the stretch that fits what is shown."""
     kinds = join(
         Safe('<button id="kind-{0}" data-act="kind" data-value="{0}" aria-pressed="{1}">{2}</button>').format(
             value, "true" if (value == "sky") == c.sky else "false", word
@@ -51,7 +52,13 @@ def controls_html(c: Choices, shown: int, total: int, start: int, size: int, unt
         select_html("verdict", "verdict", "verdict", [("", "all"), *((v, v) for v in verdicts)], c.verdict),
         select_html("cause", "cause", "cause", [("", "any"), *c.causes], c.cause),
         select_html("days", "days", "nights", [(str(n), w) for n, w in _days(c.days)], str(c.days or 0)),
-        select_html("stretch", "stretch", "stretch", [(s, f"±{s} %") for s in STRETCHES], c.stretch),
+        select_html(
+            "stretch",
+            "stretch",
+            "stretch",
+            [("", f"fitted: ±{fitted} %"), *((s, f"±{s} %") for s in STRETCHES)],
+            c.stretch,
+        ),
     ]
     if c.sky and len(c.reads) > 1:
         parts.insert(2, select_html("read", "read", "read", [(r, r) for r in c.reads], c.read))
@@ -64,7 +71,9 @@ def controls_html(c: Choices, shown: int, total: int, start: int, size: int, unt
     return Safe(
         '<h1>{} <span class="muted">{}, all on one stretch</span></h1><div class="row controls">{}</div>'
         '<div class="row under"><span role="status" id="count">showing {}{}{}, newest first</span>{}{}</div>'
-    ).format(name, what, join(parts), span, of_all, until_words, _pager(shown, start, size), _scale(c.stretch))
+    ).format(
+        name, what, join(parts), span, of_all, until_words, _pager(shown, start, size), _scale(c.stretch or fitted)
+    )
 
 
 def _days(days: int | None) -> list[tuple[int, str]]:

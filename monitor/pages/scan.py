@@ -12,7 +12,7 @@ from bokeh.events import Tap
 
 from monitor.address import View
 from monitor.collect import Snapshot
-from monitor.collect_scan import ScanData, Stages, read_scan, read_stages, records
+from monitor.collect_scan import ScanData, Stages, left_out, read_scan, read_stages, records
 from monitor.components.frame_slider import FrameSlider
 from monitor.components.html import Html, Safe
 from monitor.compute_scan import (
@@ -207,7 +207,8 @@ class Scan:
         own = int(scan.frames["block"][k]) if used is not None else None
         time = scan.frames.get("time")
         parts = [f"frame {k} of 0–{scan.row['n_frames'] - 1}", "" if own is None else f"block {own}"]
-        parts += [f"offset of block {used}" if used != own else "own offset"] if used is not None else []
+        ours = "offset of its other frames" if left_out(snapshot, scan, k) else "own offset"
+        parts += [f"offset of block {used}" if used != own else ours] if used is not None else []
         parts += [words.utc_time(time[k])] if time is not None and k < len(time) else []
         self._slider.state = {
             "n": int(scan.row["n_frames"]),

@@ -31,7 +31,7 @@ dt { color: var(--muted); font-size: 12px; } dd { margin: 0; font-weight: 600; }
 .lineage { margin-top: 4px; } .lineage th { white-space: nowrap; width: 1%; position: static; }
 .lineage th, .lineage td { padding: 3px 8px 3px 0; border: 0; font-size: 13px; }
 .lineage tr:hover td { background: none; }
-.path { overflow-wrap: anywhere; color: var(--muted); }
+.path { overflow-wrap: anywhere; color: var(--muted); } .file { overflow-wrap: anywhere; }
 """
 
 STRIP_CSS = """

@@ -8,7 +8,7 @@ from monitor.address import View, search
 from monitor.components.html import Safe
 from monitor.components.tables import NOTHING, Cell, Column, table_html
 from monitor.compute_scan import Missing, cause_of, number
-from monitor.pages.scan_words import mark, master_words, scan_state
+from monitor.pages.scan_words import Supplied, mark, master_words, scan_state
 
 __all__ = ["Blocks", "Row", "missing_html", "scans_html", "target"]
 
@@ -44,7 +44,7 @@ _MISSING = (
 )
 
 
-def scans_html(rows: list[Row], blocks: Blocks) -> Safe:
+def scans_html(rows: list[Row], blocks: Blocks, supplied: Supplied) -> Safe:
     """Return the table of calibrated scans, band by band and read by read."""
     lines, before = [], None
     for r in rows:
@@ -70,8 +70,8 @@ def scans_html(rows: list[Row], blocks: Blocks) -> Safe:
             r["n_frames"],
             Cell(f"{'✕ ' if low else ''}{number(r['level_dn'], 4)}", "bad" if low else ""),
             number(r["level_shift_dn"], 2),
-            master_words(r["band"], r["read"], r["dark_night"], r["dark_age_nights"], r["dark_status"]),
-            master_words(r["band"], "", r["canonical_night"], r["canonical_age_nights"], r["canonical_status"]),
+            master_words(r, "dark", supplied),
+            master_words(r, "canonical", supplied),
             Cell(words, title=r["cause"] or "") if words else NOTHING,
         )
         lines.append(("" if again else "first", cells))

@@ -13,10 +13,13 @@ from calib.archive.database import Archive
 from calib.archive.status import status_lines, status_rows
 from monitor.collect import Collector, Snapshot
 from monitor.collect_night import night_rows
+from monitor.collect_scan import left_out, read_scan, read_stages, records
 from monitor.compute import band_health, serving
 from monitor.pages.night_controls import _verdicts
 from monitor.pages.night_tables import used_html
 from monitor.pages.review_markup import cards_html, maps_html
+from monitor.pages.scan_words import lineage_html
+from monitor.pages.scans_tables import scans_html
 
 NIGHT = "2011-04-12"
 
@@ -94,3 +97,34 @@ def test_own_darks_take_its_place(tmp_path: Path) -> None:
     assert serving(snapshot, "2011-05-01", "Ks", "flat") is not None
     assert serving(snapshot, NIGHT, "J", "flat") is None
     collector.archive.close()
+
+
+def the_scan(collector: Collector) -> dict[str, object]:
+    (row,) = records(collector.snapshot().scans.of(NIGHT))
+    return row
+
+
+def test_the_pages_of_scans_name_the_files_too(collector: Collector, snapshot: Snapshot) -> None:
+    row = the_scan(collector)
+    scan = read_scan(collector, snapshot, row)
+    for page in (str(scans_html([row], {}, snapshot.supplied)), str(lineage_html(scan, snapshot.supplied))):
+        for name in ("dark.fits", "flat.fits"):
+            assert f'◇ supplied</span>: <span class="file">{name} of 2011-04-11</span>' in page
+    # Nothing is made up where the archive no longer knows the file.
+    assert str(lineage_html(scan, {})).count("◇ supplied</span></td>") == 2
+
+
+def test_a_final_frame_that_was_not_kept_is_told_to_be_nearly_that(collector: Collector, snapshot: Snapshot) -> None:
+    scan = read_scan(collector, snapshot, the_scan(collector))
+    assert left_out(snapshot, scan, 3)
+    stages = read_stages(collector, snapshot, scan, 3)
+    assert stages.notes == ()
+    scan.row["has_frames"] = False
+    without = read_stages(collector, snapshot, scan, 3)
+    assert without.notes == (
+        "the final frame was not kept (--no-frames): computed as flattened − sky offset used + shift, "
+        "the offset being that of the whole block and not of its other frames",
+    )
+    assert stages.final is not None
+    assert without.final is not None
+    assert np.nanstd(stages.final - without.final) < 0.2 * np.nanstd(stages.final)
