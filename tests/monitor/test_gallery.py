@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,18 @@ from monitor.collect import Collector
 from monitor.collect_gallery import sky_sheet
 from monitor.compute_gallery import (
     SKY_CAUSES,
+    flat_extent,
     flat_item,
     flat_keys,
     flat_map,
     night_range,
     parts_of,
     reduced,
+    sky_extent,
     sky_item,
     sky_map,
 )
+from monitor.compute_stretch import shared_half_width
 from monitor.pages.flats_pictures import Cache, address, cached, picture_id
 from monitor.session import Session
 
@@ -133,6 +137,62 @@ def test_sheets_of_sky_offsets(collector: Collector) -> None:
     )
     assert {(r["band"], r["status"], r["night"]) for r in only.rows} <= {("H", "accepted", whole.rows[0]["night"])}
     assert sky_sheet(collector, read="R2-R1", bands=("J",), cause="no such 100% cause").shown == 0
+
+
+@pytest.mark.parametrize(
+    ("extents", "half"),
+    [
+        ([], "2"),  # nothing is known
+        ([float("nan"), 0.0], "2"),
+        ([0.31], "0.5"),
+        ([0.23], "0.2"),  # a little saturated
+        ([0.25], "0.5"),
+        ([1.0], "1"),
+        ([17.0, 18.0], "20"),
+        ([90.0], "100"),
+        ([0.001], "0.05"),
+        ([0.4] * 20 + [8.0] * 4, "0.5"),  # a few that are far off saturate
+        ([0.4] * 4 + [8.0] * 20, "10"),
+        ([float("nan")] * 9 + [0.4], "0.5"),
+    ],
+)
+def test_pictures_share_a_round_stretch_that_most_of_them_fill(extents: list[float], half: str) -> None:
+    assert shared_half_width(extents) == half
+
+
+def test_how_far_a_picture_reaches_is_told_by_its_cells() -> None:
+    assert flat_extent(flat(cell_extreme=3.0, pixel_scatter=0.2)) == 3.0
+    assert flat_extent(flat(cell_extreme=0.1, pixel_scatter=0.2)) == 0.2
+    assert flat_extent(flat(cell_extreme=None, pixel_scatter=float("nan"))) == 0.0
+    cells: list[list[float | None]] = [[2.0] * 8 for _ in range(8)]
+    cells[0][:2] = [-80.0, 90.0]  # a corner
+    cells[4][4] = None
+    row: dict[str, Any] = {"level_dn": 400.0, "cells_dn": cells}
+    assert sky_extent(row) == 0.5
+    assert sky_extent({**row, "cells_dn": json.dumps(cells)}) == 0.5
+    assert sky_extent({**row, "level_dn": -400.0}) == 0.5
+    for gone in ({"level_dn": None}, {"level_dn": 0.0}, {"cells_dn": None}, {"cells_dn": "null"}):
+        assert sky_extent({**row, **gone}) == 0.0
+
+
+def test_the_stretch_is_fitted_unless_one_is_chosen(collector: Collector) -> None:
+    snapshot = collector.snapshot()
+    rows = [snapshot.flat(*k) or {} for k in flat_keys(snapshot)[:24]]
+    half = shared_half_width(flat_extent(r) for r in rows)
+    session = Session(collector, "?page=flats")
+    page: Any = session._page
+    assert f'<option value="" selected>fitted: ±{half} %</option>' in page._controls.html
+    assert f"<b>+{half} %</b>" in page._controls.html
+    session.go(stretch="20")
+    assert f'<option value="">fitted: ±{half} %</option>' in page._controls.html
+    assert "<b>+20 %</b>" in page._controls.html
+    night = snapshot.scans.nights[-1]
+    session.go(page="scans", night=night, stretch="")
+    page = session._page
+    offsets = sky_sheet(collector, read="R2-R1", bands=snapshot.bands, first=night, last=night, size=999).rows
+    half = shared_half_width(sky_extent(r) for r in offsets)
+    assert f'<option value="" selected>fitted: ± {half} %</option>' in page._html.html
+    assert f"<span>−{half} %</span><i></i><span>+{half} %</span>" in page._html.html
 
 
 def test_pictures_are_made_once(collector: Collector) -> None:
