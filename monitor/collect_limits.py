@@ -1,7 +1,7 @@
 """What the page Limits weighs: everything that was judged, read once a revision for all sessions of a server.
 
 A survey has millions of sky offsets, and to read them takes a while: a thread does, and sessions are told when it is
-done. Until then the page says so.
+done. Until then the page says so. After that only the sky offsets of nights that changed are read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from calib.archive.history import AlertTables, judged_under, read_alert_tables, 
 from calib.archive.versions import Version, versions
 from calib.judged import Judged
 from calib.profile import Profile
+from monitor.collect_judged import JudgedOffsets
 
 __all__ = ["SUBJECTS", "History", "Past", "history_of"]
 
@@ -69,6 +70,7 @@ class History:
 
     def __init__(self, collector: Any) -> None:
         self._archive = collector.archive
+        self._offsets = JudgedOffsets(collector.archive)
         self._lock = threading.Lock()
         self._past: Past | None = None
         self._reader: threading.Thread | None = None
@@ -96,7 +98,7 @@ class History:
         return self.read()
 
     def read(self) -> Past:
-        """Read everything now."""
+        """Read what changed, and all that is quick to read, now."""
         revision = self._archive.revision()
         known = tuple(versions(self._archive))
         numbers = {v.hash: v.number for v in known}
@@ -104,7 +106,8 @@ class History:
         for profile_hash, n in judged_under(self._archive).items():
             number = numbers.get(profile_hash, 0)
             under[number] = under.get(number, 0) + n
-        judged = {s: read_judged(self._archive, s, known[-1].profile) for s in SUBJECTS}
+        judged = {s: read_judged(self._archive, s, known[-1].profile) for s in SUBJECTS if s != "sky_offset"}
+        judged["sky_offset"] = self._offsets.now()
         past = Past(revision, known, under, judged, read_alert_tables(self._archive))
         with self._lock:
             self._past = past

@@ -56,10 +56,14 @@ def marks(archive: Archive, columns: Columns) -> dict[str, str]:
                 line = line.concat(",").concat(quoted(table.c[name]))
             # SQLite walks the key and so comes to the rows in its order. Another order would be no harm: a night would
             # be read once more.
-            ordered = aggregate_order_by(line, *table.primary_key) if server else line
-            query = sa.select(table.c.night, sa.func.aggregate_strings(ordered, "\n")).group_by(table.c.night)
-            for night, lines in connection.execute(query.order_by(table.c.night)):
-                found[night].update(lines.encode())
+            lines = (
+                sa.func.string_agg(line, aggregate_order_by(sa.literal("\n"), *table.primary_key))
+                if server
+                else sa.func.group_concat(line, "\n")
+            )
+            query = sa.select(table.c.night, lines).group_by(table.c.night).order_by(table.c.night)
+            for night, text in connection.execute(query):
+                found[night].update(text.encode())
     return {night: h.hexdigest() for night, h in found.items()}
 
 
