@@ -30,6 +30,11 @@ class SuppliedMaster:
     night: str
 
     @property
+    def parts(self) -> tuple[str, str]:
+        """Its file, and the night in words, empty if it has none: what is written apart where there is little room."""
+        return self.name, f"of {self.night}" if self.night else ""
+
+    @property
     def words(self) -> str:
         """Where it comes from."""
         return self.name + (f" of {self.night}" if self.night else "")

@@ -25,6 +25,7 @@ __all__ = [
     "choose_row",
     "frame_statistics",
     "half_width",
+    "half_width_of_pair",
     "missing_scans",
     "nice_above",
     "number",
@@ -83,6 +84,15 @@ def half_width(image: NDArray[np.floating], centre: float) -> float:
         return 1.0
     low, high = np.percentile(seen[:: max(1, seen.size // 20000)], (1, 99))
     return nice_above(max(high - centre, centre - low))
+
+
+def half_width_of_pair(windows: Sequence[tuple[float, float]]) -> float:
+    """Return the half-width that two images share, the wider one unless the other would be blank with it.
+
+    Where the pattern that is taken away is more than five times what is left, it saturates.
+    """
+    widths = [(high - low) / 2 for low, high in windows]
+    return min(max(widths), 5 * min(widths)) if widths else 1.0
 
 
 def window(

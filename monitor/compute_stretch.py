@@ -12,14 +12,14 @@ from monitor.compute_layers import Layer
 
 __all__ = ["limits_of", "shared_half_width"]
 
-# So many of the pictures that share a scale lie within it, so that a few that are far off do not hide all others.
-_WITHIN = 75.0
 # A value that is so much too large for a round number is still drawn with it: it is only a little saturated.
 _OVER = 1.2
 
 
 def shared_half_width(extents: Iterable[float]) -> str:
     """Return the half-width of a scale about zero that many pictures share: 1, 2 or 5 times a power of ten.
+
+    Half of the pictures lie within it: one band that is far off does not make all others look blank.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def shared_half_width(extents: Iterable[float]) -> str:
         As one writes it, such as ``0.5``; at least 0.05, and 2 where nothing is known.
     """
     known = [e for e in extents if math.isfinite(e) and e > 0]
-    wanted = max(float(np.percentile(known, _WITHIN)) / _OVER, 0.05) if known else 2.0
+    wanted = max(float(np.median(known)) / _OVER, 0.05) if known else 2.0
     power = 10.0 ** math.floor(math.log10(wanted))
     return f"{next((n * power for n in (1, 2, 5) if n * power >= wanted * (1 - 1e-9)), 10 * power):g}"
 

@@ -130,7 +130,7 @@ class Flats:
             self._wanted.insert(0, _Wanted(large, opened, LARGE))
         self._controls.html = str(controls_html(choices, fitted, shown, total, start, SHEET, night))
         self._gallery.html = str(
-            gallery_html(items, names, view.image, large, self._href, half, _empty_words(choices, total))
+            gallery_html(items, names, view.image, large, self._href, half, _empty_words(choices, total, snapshot))
         )
         self._fill(_AT_ONCE_S)
 
@@ -227,9 +227,13 @@ def _choices(view: View, snapshot: Snapshot) -> Choices:
     )
 
 
-def _empty_words(c: Choices, total: int) -> str:
+def _empty_words(c: Choices, total: int, snapshot: Snapshot) -> str:
     if total:
         return "Nothing passes these filters."
     if c.sky:
         return f"The archive holds no sky offset of {c.read}: no scan was taken or calibrated."
+    supplied = [f"{m.words} in {band}" for (what, band), m in snapshot.supplied.items() if what == "flat"]
+    if supplied:
+        # There is one flat, and nothing to divide it by.
+        return f"No twilight flat was taken; supplied by the team and taken as it came: {', '.join(supplied)}."
     return "The archive holds no twilight flat."

@@ -72,7 +72,14 @@ def controls_html(c: Choices, fitted: str, shown: int, total: int, start: int, s
         '<h1>{} <span class="muted">{}, all on one stretch</span></h1><div class="row controls">{}</div>'
         '<div class="row under"><span role="status" id="count">showing {}{}{}, newest first</span>{}{}</div>'
     ).format(
-        name, what, join(parts), span, of_all, until_words, _pager(shown, start, size), _scale(c.stretch or fitted)
+        name,
+        what,
+        join(parts),
+        span,
+        of_all,
+        until_words,
+        _pager(shown, start, size),
+        _scale(c.stretch or fitted) if shown else "",
     )
 
 

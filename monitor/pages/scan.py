@@ -19,6 +19,7 @@ from monitor.compute_scan import (
     STRETCHES,
     choose_row,
     frame_statistics,
+    half_width_of_pair,
     stretch_percent,
     window,
 )
@@ -223,8 +224,7 @@ class Scan:
         numbers = {n: frame_statistics(getattr(stages, n), stages.good, grid) for n in STAGES}
         ends = {n: window(getattr(stages, n), numbers[n].median, level, percent) for n in STAGES}
         # The eye must compare these two: same width, each about its own median, which is the same sky level.
-        pair = [ends[n] for n in ("flattened", "final") if getattr(stages, n) is not None]
-        half = max((high - low for low, high in pair), default=2.0) / 2
+        half = half_width_of_pair([ends[n] for n in ("flattened", "final") if getattr(stages, n) is not None])
         read = snapshot.profile.reads[self._scan.row["read"]] if self._scan is not None else None
         formula = "" if read is None else (read.plus if read.minus is None else f"{read.plus} − {read.minus}")
         titles = (f"Raw, {formula}", "Dark subtracted", "Divided by the canonical", "Final: sky offset subtracted")

@@ -175,7 +175,10 @@ def master_words(row: Row, role: str, supplied: Supplied) -> Safe:
         master = supplied.get(("dark" if role == "dark" else "flat", band))
         if master is None:
             return mark("supplied")
-        return Safe('{}: <span class="file">{}</span>').format(mark("supplied"), master.words)
+        name, of_night = master.parts
+        return Safe('{}: <span class="file">{}</span> <span class="nowrap">{}</span>').format(
+            mark("supplied"), name, of_night
+        )
     link = Safe('<a data-nav href="{}">{}</a>').format(
         address(View(page="night", night=night, band=band, read=read)), night
     )

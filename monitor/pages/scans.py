@@ -101,9 +101,10 @@ class Scans:
             return self._nothing(snapshot, night, lost)
         scans = len({r["scan"] for r in rows})
         worst = [r for r in rows if r["status"] != "calibrated"]
+        good = "all of them calibrated" if len(rows) > 1 else "calibrated"
         sentence = (
             f"{scans} scan{'s' if scans > 1 else ''}; "
-            + (f"{len(worst)} of {len(rows)} bands and reads need a look" if worst else "all of them calibrated")
+            + (f"{len(worst)} of {len(rows)} bands and reads need a look" if worst else good)
             + (f"; {len(lost)} raw file{'s' if len(lost) > 1 else ''} without a result" if lost else "")
         )
         bands = [b for b in snapshot.bands if any(r["band"] == b for r in rows)]

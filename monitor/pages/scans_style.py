@@ -16,7 +16,7 @@ tr.first td { border-top: 2px solid var(--line); } tbody tr.first:first-child td
 .wide-table table { min-width: 1120px; }
 .cause { min-width: 180px; max-width: 420px; }
 .path { overflow-wrap: anywhere; color: var(--muted); }
-.file { overflow-wrap: anywhere; display: inline-block; min-width: 120px; }
+.file { overflow-wrap: anywhere; }
 .lines { display: grid; gap: 8px 20px; margin-top: 10px;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 600px), 1fr)); }
 .line { display: grid; grid-template-columns: 84px minmax(0, 1fr); gap: 10px; align-items: start; }

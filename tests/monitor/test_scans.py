@@ -22,6 +22,7 @@ from monitor.compute_scan import (
     cause_of,
     choose_row,
     frame_statistics,
+    half_width_of_pair,
     missing_scans,
     nice_above,
     number,
@@ -180,6 +181,13 @@ def test_numbers_have_as_many_digits_as_they_deserve() -> None:
 @pytest.mark.parametrize(("value", "rounded"), [(0.93, 1), (1.01, 1.5), (1.5, 1.5), (84, 100), (6.1e-3, 8e-3), (0, 1)])
 def test_half_widths_are_rounded_up(value: float, rounded: float) -> None:
     assert nice_above(value) == pytest.approx(rounded)
+
+
+def test_two_images_share_the_wider_stretch_unless_one_would_be_blank() -> None:
+    assert half_width_of_pair([(90.0, 110.0), (80.0, 120.0)]) == 20
+    assert half_width_of_pair([(-900.0, 1100.0), (80.0, 120.0)]) == 100
+    assert half_width_of_pair([(80.0, 120.0)]) == 20
+    assert half_width_of_pair([]) == 1
 
 
 def test_a_stretch_in_percent_is_about_the_level_and_an_unknown_one_fits_itself() -> None:

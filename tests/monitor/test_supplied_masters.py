@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from monitor.pages.night_tables import used_html
 from monitor.pages.review_markup import cards_html, maps_html
 from monitor.pages.scan_words import lineage_html
 from monitor.pages.scans_tables import scans_html
+from monitor.session import Session
 
 NIGHT = "2011-04-12"
 
@@ -109,7 +111,9 @@ def test_the_pages_of_scans_name_the_files_too(collector: Collector, snapshot: S
     scan = read_scan(collector, snapshot, row)
     for page in (str(scans_html([row], {}, snapshot.supplied)), str(lineage_html(scan, snapshot.supplied))):
         for name in ("dark.fits", "flat.fits"):
-            assert f'◇ supplied</span>: <span class="file">{name} of 2011-04-11</span>' in page
+            assert (
+                f'◇ supplied</span>: <span class="file">{name}</span> <span class="nowrap">of 2011-04-11</span>' in page
+            )
     # Nothing is made up where the archive no longer knows the file.
     assert str(lineage_html(scan, {})).count("◇ supplied</span></td>") == 2
 
@@ -128,3 +132,13 @@ def test_a_final_frame_that_was_not_kept_is_told_to_be_nearly_that(collector: Co
     assert stages.final is not None
     assert without.final is not None
     assert np.nanstd(stages.final - without.final) < 0.2 * np.nanstd(stages.final)
+
+
+def test_the_gallery_without_an_own_flat_names_the_supplied_one(collector: Collector) -> None:
+    session = Session(collector, "?page=flats")
+    page: Any = session._page
+    assert "supplied by the team and taken as it came: flat.fits of 2011-04-11 in Ks." in page._gallery.html
+    assert 'class="scale"' not in page._controls.html
+    session.go(product="sky-offsets")
+    assert page._gallery.html.count("<article") == 1
+    assert 'class="scale"' in page._controls.html
