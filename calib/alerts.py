@@ -7,8 +7,10 @@ seen, and when what it tells of has gone it says so, until a person closes it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,39 +81,66 @@ def _alert(night: str, band: str, product: str, metric: str, state: str, text: s
     return {**row, **plain, **more}
 
 
+@dataclass(frozen=True)
+class _Touched:
+    """How many scans a deviation touches, the last of them, and how much of it their canonicals had not followed.
+
+    Attributes
+    ----------
+    n : int
+    last : list of [night, scan]
+        In order, `MOST_SCANS` at most.
+    before : float
+        Largest share of a canonical's nights that were before the change.
+    """
+
+    n: int
+    last: list[list[Any]]
+    before: float
+
+
 class _Scans:
-    """Which scans a deviation touches, and how much of it the canonical had not followed yet."""
+    """Which scans a deviation touches. A survey has hundreds of thousands: they are counted, and few are read."""
 
     def __init__(self, archive: Archive) -> None:
         s, f = schema.scans, schema.flats
-        self._scans: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
-        query = sa.select(s.c.night, s.c.band, s.c.scan, s.c.canonical_night).distinct()
-        for r in archive.rows(query.order_by(s.c.night, s.c.scan)):
-            self._scans[r["band"]].append((r["night"], r["scan"], r["canonical_night"] or ""))
+        self._archive = archive
+        # The reads of a scan are one scan.
+        query = sa.select(s.c.night, s.c.band, s.c.canonical_night, sa.func.count(s.c.scan.distinct()).label("n"))
+        self._counts: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+        for r in archive.rows(query.group_by(s.c.night, s.c.band, s.c.canonical_night).order_by(s.c.night)):
+            self._counts[r["band"]].append((r["night"], r["canonical_night"] or "", r["n"]))
         self._members = {
             (r["night"], r["band"]): r["members"] or []
             for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.members))
         }
 
-    def touched(self, band: str, since: str, last: str | None) -> list[tuple[str, int, float]]:
-        """Return night, number and the share of the canonical's nights that were before the change, of each scan."""
-        found = []
-        for night, scan, canonical in self._scans[band]:
-            if night >= since and (last is None or night <= last):
-                members = self._members.get((canonical, band), [])
-                before = sum(m < since for m in members) / len(members) if members else 1.0
-                found.append((night, scan, before))
-        return found
+    def touched(self, band: str, since: str, last: str | None) -> _Touched:
+        """Return what was touched from one night to another, both included; to the end where the last is None."""
+        counts = self._counts[band]
+        here = counts[bisect_left(counts, since, key=lambda c: c[0]) :]
+        if last is not None:
+            here = here[: bisect_right(here, last, key=lambda c: c[0])]
+        if not here:
+            return _Touched(0, [], 0.0)
+        s = schema.scans
+        query = sa.select(s.c.night, s.c.scan).where(s.c.band == band, s.c.night >= since, s.c.night <= here[-1][0])
+        listed = self._archive.rows(query.distinct().order_by(s.c.night.desc(), s.c.scan.desc()).limit(MOST_SCANS))
+        before = 0.0
+        for canonical in {c for _, c, _ in here}:
+            members = self._members.get((canonical, band), [])
+            before = max(before, sum(m < since for m in members) / len(members) if members else 1.0)
+        return _Touched(sum(n for *_, n in here), [[r["night"], r["scan"]] for r in reversed(listed)], before)
 
 
-def _effect(touched: list[tuple[str, int, float]], size_percent: float | None) -> Row:
+def _effect(touched: _Touched, size_percent: float | None) -> Row:
     """Return the columns of an alert that tell of scans; ``size_percent`` None for what calibration takes out."""
-    if not touched:
+    if not touched.n:
         return {"scans": {"n": 0, "scans": []}, "effect_mmag": None}
-    scans = {"n": len(touched), "scans": [[night, scan] for night, scan, _ in touched[-MOST_SCANS:]]}
+    scans = {"n": touched.n, "scans": touched.last}
     if size_percent is None:
         return {"scans": scans, "effect_mmag": 0.0}
-    return {"scans": scans, "effect_mmag": MMAG_PER_PERCENT * abs(size_percent) * max(b for _, _, b in touched)}
+    return {"scans": scans, "effect_mmag": MMAG_PER_PERCENT * abs(size_percent) * touched.before}
 
 
 def _effect_words(columns: Row) -> str:
@@ -370,7 +399,13 @@ def _stand_ins(archive: Archive) -> list[Row]:
     """Return one alert per night and band whose scans were calibrated with what is not their own."""
     s = schema.scans
     reasons: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-    for row in archive.rows(sa.select(s)):
+    columns = (s.c.night, s.c.band, s.c.scan, s.c.read, s.c.status, s.c.dark_night, s.c.dark_age_nights)
+    odd = (
+        s.c.canonical_status.in_(("overtaken", "provisional"))
+        | (s.c.dark_age_nights != 0)
+        | (s.c.status == "best block")
+    )
+    for row in archive.rows(sa.select(*columns, s.c.canonical_status).where(odd)):
         scan = row["scan"]
         if row["canonical_status"] == "overtaken":
             reasons[row["night"], row["band"], "canonical overtaken by a change of the instrument"].add(scan)

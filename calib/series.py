@@ -1,7 +1,7 @@
 """Series of nights, charted: the accepted nights of one product, band and hardware period.
 
-Their numbers are the cells of the night's deviation from the reference (`schema.cell_maps`); the sky offsets' part in
-proportion to the sky is worked out here.
+Their numbers are cells (`schema.cell_maps`): of the night's deviation from the reference, and of the sky offsets' part
+in proportion to the sky.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from calib.charts import Change, Chart, Standing, chart
 from calib.night import combine_key
 from calib.patterns import templates, to_modes
 from calib.profile import Profile
-from calib.skyflat import sky_proportional
+from calib.sky_maps import sky_maps
 from calib.subjects import SKY, Subject, subjects
 
 __all__ = ["Series", "cause_of", "chart_series", "watch_all"]
@@ -120,7 +120,7 @@ def watch_all(archive: Archive, profile: Profile, rulings: Rulings) -> list[Seri
     found: list[Series] = []
     for band in profile.bands:
         for subject in subjects(profile):
-            maps = _sky_maps(archive, profile, band) if subject.product == SKY else _cell_maps(archive, band, subject)
+            maps = sky_maps(archive, profile, band) if subject.product == SKY else _cell_maps(archive, band, subject)
             by_period: dict[str, list[str]] = defaultdict(list)
             for night in sorted(maps):
                 if subject.accepted_of == "sky" or night in accepted[band, subject.accepted_of]:
@@ -219,25 +219,3 @@ def _cell_maps(archive: Archive, band: str, subject: Subject) -> dict[str, tuple
         r["night"]: (np.array(r["cells"], dtype=float), np.nan if r["error"] is None else r["error"])
         for r in archive.rows(query)
     }
-
-
-def _sky_maps(archive: Archive, profile: Profile, band: str) -> dict[str, tuple[Array, float]]:
-    o, read = schema.sky_offsets, profile.responsivity.read
-    query = sa.select(o.c.night, o.c.cells_dn, o.c.cell_error_dn, o.c.level_dn).where(
-        o.c.band == band, o.c.read == read, o.c.status == "accepted"
-    )
-    blocks: dict[str, list[Row]] = defaultdict(list)
-    for row in archive.rows(query.order_by(o.c.night, o.c.scan, o.c.block)):
-        if row["cells_dn"] is not None:
-            blocks[row["night"]].append(row)
-    found = {}
-    for night, rows in blocks.items():
-        numbers = [[np.nan if r[n] is None else r[n] for r in rows] for n in ("level_dn", "cell_error_dn")]
-        sky = sky_proportional(
-            np.array([r["cells_dn"] for r in rows], dtype=float),
-            np.array(numbers[0]),
-            np.array(numbers[1]),
-            profile.drift.quiet.dark_shape_dn[read],
-        )
-        found[night] = (sky.percent, sky.error_percent)
-    return found

@@ -41,6 +41,7 @@ from calib.raw import Sequence
 from calib.references import update_references
 from calib.rejudge import judge_blocks
 from calib.scheduling import Job, Mapper, ThreadMapper
+from calib.sky_maps import forget_sky_map
 from calib.standards import Standards, drop_product, record_product, refresh_file
 from calib.supplied import SuppliedJob
 
@@ -547,6 +548,7 @@ class _Run:
         with self.archive.begin() as connection:
             drop_product(connection, self.archive.root, frames_path(*place))
             drop_product(connection, self.archive.root, sky_offsets_path(*place))
+            forget_sky_map(connection, row["night"], row["band"])
             for table in (schema.scans, schema.sky_offsets):
                 columns = (table.c.night, table.c.band, table.c.scan, table.c.read)
                 where = [column == value for column, value in zip(columns, place, strict=True)]
@@ -645,6 +647,7 @@ class _Run:
         # A new split into blocks may have fewer of them than the last one had.
         t = schema.sky_offsets
         for night, band, scan, read in {(r["night"], r["band"], r["scan"], r["read"]) for r in rows}:
+            forget_sky_map(connection, night, band)
             connection.execute(
                 sa.delete(t).where(t.c.night == night, t.c.band == band, t.c.scan == scan, t.c.read == read)
             )

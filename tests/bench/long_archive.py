@@ -60,6 +60,30 @@ def lengthen(archive: Path, raw: Path, to: Path, times: int) -> tuple[Path, Path
     return long, long_raw
 
 
+def widen(archive: Path, scans: int) -> int:
+    """Give every night rows of so many scans, as a survey has them; return how many rows of scans there are.
+
+    They are those of the last scan over and over, and no files lie behind them: nothing that settles verdicts, charts
+    or alerts reads those.
+    """
+    with sqlite3.connect(archive / "archive.sqlite") as connection:
+        (night,) = connection.execute("SELECT max(night) FROM scans").fetchone()
+        connection.execute("CREATE TEMP TABLE numbers (scan INT)")
+        connection.executemany("INSERT INTO numbers VALUES (?)", [(k,) for k in range(2, scans + 2)])
+        for table in ("scans", "sky_offsets"):
+            names = [r[1] for r in connection.execute(f"PRAGMA table_info({table})")]
+            values = ", ".join({"night": "n.night", "scan": "k.scan"}.get(name, f"s.{name}") for name in names)
+            connection.execute(
+                f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) SELECT {values} FROM {table} s, numbers k, "
+                "(SELECT DISTINCT night FROM flats) n WHERE s.night = ? AND s.scan = 1",
+                (night,),
+            )
+        connection.execute("DELETE FROM cell_maps WHERE product = 'sky offsets'")
+        (rows,) = connection.execute("SELECT count(*) FROM scans").fetchone()
+    connection.close()
+    return int(rows)
+
+
 def _before(night: str, days: int) -> str:
     return (dt.date.fromisoformat(night) - dt.timedelta(days=days)).isoformat()
 

@@ -1,18 +1,22 @@
 """The page: how soon it is there, what it costs the server, the line and the memory.
 
-Run with ``python -m tests.bench.page [ARCHIVE]``; without an archive of some 30 nights, one of a small camera is made
-first. The survey of 1300 nights has the rows of that archive many times over, at earlier dates, and no more images.
+Run with ``python -m tests.bench.page [ARCHIVE] [--scans N]``; without an archive of some 30 nights, one of a small
+camera is made first. The survey of 1300 nights has the rows of that archive many times over, at earlier dates, and no
+more images. With ``--scans 60`` each of its nights gets the rows of so many scans more in every band, as a survey has
+them: 0.5 million of scans and 2.8 million of sky offsets, 2.4 GB.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +24,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from calib.archive.status import status_lines, status_rows
 from monitor.address import PAGES
 from monitor.collect import Collector
+from monitor.collect_limits import history_of
 from monitor.server import free_port
 from monitor.session import Session
 from tests.monitor.browser_window import IDLE, Served
 from tests.monitor.page_client import visit, while_open
 from tests.small_camera import run, survey_of, write_raw
 
-NIGHTS, LONG = 30, 1300
+NIGHTS, LONG, BLOCKS = 30, 1300, 6
+PLACE = ("night", "band", "scan", "read")
 TABLES = ("darks", "flats", "scans", "sky_offsets", "metrics", "states")
 DATES = ("night", "dark_night", "canonical_night")
 
@@ -63,6 +70,84 @@ def lengthen(archive: Path, to: Path, nights: int) -> Path:
                 earlier.to_sql(name, connection, if_exists="append", index=False)
     connection.close()
     return to
+
+
+def add_scans(archive: Path, n: int) -> None:
+    """Give each night the rows of so many scans more in every band and read."""
+    rng = np.random.default_rng(1)
+    with sqlite3.connect(archive / "archive.sqlite") as connection:
+        connection.execute("PRAGMA synchronous=OFF")
+        scans, offsets = (pd.read_sql(f"SELECT * FROM {t}", connection) for t in ("scans", "sky_offsets"))
+        places = scans.drop_duplicates(["band", "read"])
+        of_one = [offsets[(offsets[list(PLACE)] == r[list(PLACE)]).all(axis=1)] for _, r in places.iterrows()]
+        numbers = np.arange(1000, 1000 + n)
+        scan = places.loc[places.index.repeat(n)].assign(scan=np.tile(numbers, len(places)))
+        scan["n_blocks"], scan["n_rejected"] = BLOCKS, 0
+        block = pd.concat([o.iloc[[0] * (n * BLOCKS)] for o in of_one])
+        block["scan"] = np.tile(np.repeat(numbers, BLOCKS), len(places))
+        block["block"] = np.tile(np.arange(BLOCKS), n * len(places))
+        measured = [c for c in block.columns if block[c].dtype == float]
+        for (night,) in connection.execute("SELECT DISTINCT night FROM flats ORDER BY night").fetchall():
+            keys = [rng.bytes(32).hex() for _ in range(len(scan))]
+            moved = block.assign(night=night)
+            moved[measured] *= rng.uniform(0.5, 1, (len(block), len(measured)))
+            for name, rows in (("scans", scan.assign(night=night, key=keys)), ("sky_offsets", moved)):
+                rows.to_sql(name, connection, if_exists="append", index=False)
+    connection.close()
+
+
+def add_night(archive: Path) -> None:
+    """Give an archive the rows of its last night again, at the next date."""
+    with sqlite3.connect(archive / "archive.sqlite") as connection:
+        (last,) = connection.execute("SELECT max(night) FROM flats").fetchone()
+        following = (dt.date.fromisoformat(last) + dt.timedelta(days=1)).isoformat()
+        for name in TABLES:
+            rows = pd.read_sql(f"SELECT * FROM {name} WHERE night = ?", connection, params=(last,))
+            rows.assign(night=following).to_sql(name, connection, if_exists="append", index=False)
+    connection.close()
+
+
+class Halts:
+    """The longest time for which another thread could not go on, while something is at work."""
+
+    def __enter__(self) -> Halts:
+        self.seconds, self._on = 0.0, True
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._on = False
+        self._thread.join()
+
+    def _tick(self) -> None:
+        last = time.perf_counter()
+        while self._on:
+            time.sleep(0.002)
+            now = time.perf_counter()
+            self.seconds, last = max(self.seconds, now - last), now
+
+
+def halted(what: str, work: Callable[[], object]) -> None:
+    """Print how long a piece of work takes, and how long at most all else stood still meanwhile."""
+    with Halts() as halts:
+        taken = seconds(work)
+    print(f"  {what:34} {1000 * taken:8.0f} ms {1000 * halts.seconds:8.0f} ms")
+
+
+def one_more_night(archive: Path) -> None:
+    """Print what it costs the server that a night is added, and `calib status` (its process apart)."""
+    collector = Collector(archive)
+    history = history_of(collector)
+    print("  in the background: takes, longest halt of all else")
+    halted("first look at the tables", collector.snapshot)
+    halted("Limits: first look at the past", history.read)
+    add_night(archive)
+    collector.archive.announce()
+    halted("one more night: tables", collector.refresh)
+    halted("one more night: past of Limits", history.read)
+    halted("calib status", lambda: status_lines(status_rows(collector.archive)))
+    collector.archive.close()
 
 
 def server_times(archive: Path) -> None:
@@ -128,6 +213,22 @@ def resident_mb(served: Served) -> float:
     return float(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
+def health(served: Served) -> None:
+    """Print how soon a supervisor is answered: at first, again, and when there is something new."""
+
+    def ask() -> None:
+        urllib.request.urlopen(f"{served.url}healthz").close()
+
+    first, again = seconds(ask), seconds(ask)
+    collector = Collector(served.root)
+    collector.archive.announce()
+    collector.archive.close()
+    print(
+        f"  {'healthz: first, again, new rows':34} {1000 * first:8.0f} ms {1000 * again:8.0f} ms "
+        f"{1000 * seconds(ask):8.0f} ms"
+    )
+
+
 def memory(served: Served, sessions: int = 10) -> None:
     """Print what an open session takes."""
     visit(served.url)
@@ -183,11 +284,19 @@ def main() -> None:
     """Print the tables."""
     program = os.environ.get("VESPER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     launch = {"executable_path": program, "args": ["--no-sandbox", "--disable-gpu"]} if program else {}
-    with tempfile.TemporaryDirectory() as name:
+    words = argparse.ArgumentParser()
+    words.add_argument("archive", nargs="?", type=Path)
+    words.add_argument("--scans", type=int, default=0)
+    # All benchmarks together have words of their own.
+    asked = words.parse_args() if __name__ == "__main__" else words.parse_args([])
+    with tempfile.TemporaryDirectory(prefix="vesper-bench-", dir="/var/tmp") as name:
         top = Path(name)
-        short = Path(sys.argv[1]) if len(sys.argv) > 1 else make_archive(top)
+        short = asked.archive or make_archive(top)
         shutil.copytree(short, top / "short", copy_function=_link, ignore=shutil.ignore_patterns("frames-*.fits"))
-        for archive in (top / "short", lengthen(top / "short", top / "long", LONG)):
+        long = lengthen(top / "short", top / "long", LONG)
+        if asked.scans:
+            add_scans(long, asked.scans)
+        for archive in (top / "short", long):
             collector = Collector(archive)
             print(f"Page, {len(collector.snapshot().nights)} nights")
             collector.archive.close()
@@ -195,10 +304,12 @@ def main() -> None:
             served = Served(archive, free_port())
             print(f"  {'start the server':34} {seconds(served.start):8.1f} s")
             try:
+                health(served)
                 memory(served)
                 browser_times(served, launch)
             finally:
                 served.stop()
+            one_more_night(archive)
 
 
 def _link(source: str, target: str) -> None:

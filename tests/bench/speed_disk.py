@@ -18,14 +18,16 @@ import numpy as np
 from blake3 import blake3
 
 from calib.archive.database import Archive
+from calib.archive.decisions import rulings
+from calib.health import update_health
 from calib.night import MasterFile, ScanJob
 from calib.profile import Profile
 from calib.raw import group_sequences, identify
 from calib.simulate import Survey, write_night
 from calib.survey import run_survey
-from tests.bench.long_archive import lengthen, short_archive
+from tests.bench.long_archive import lengthen, short_archive, widen
 from tests.bench.speed import ROUNDS, beside, interleaved, show
-from tests.small_camera import run
+from tests.small_camera import run, small
 
 
 @contextmanager
@@ -167,6 +169,8 @@ _CHILD = """
 import sys
 from pathlib import Path
 from calib.archive.database import Archive
+from calib.archive.decisions import rulings
+from calib.health import update_health
 from calib.profile import load_profile
 from calib.survey import run_survey
 archive = Archive(Path(sys.argv[1]), create=True)
@@ -199,6 +203,10 @@ def growth() -> None:
         for nights, (root, known) in places.items():
             if nights > 30:
                 run(root, known)
+            scans = widen(root, 60)
+            with_maps = Archive(root)
+            update_health(with_maps, small(), rulings(with_maps))
+            with_maps.close()
             seconds, stages, idle = [], [], []
             for _ in range(3):
                 shutil.copy2(root / "archive.sqlite", top / "kept.sqlite")
@@ -212,5 +220,6 @@ def growth() -> None:
             spent = {stage: float(np.median([s[stage] for s in stages])) for stage in stages[-1]}
             words = ", ".join(f"{stage} {1000 * s:.0f}" for stage, s in spent.items())
             print(
-                f"  {nights:5} nights: {1000 * np.median(seconds):7.0f} ms ({words}); {1000 * np.median(idle):.0f} ms"
+                f"  {nights:5} nights, {scans} reads of scans: {1000 * np.median(seconds):7.0f} ms ({words}); "
+                f"{1000 * np.median(idle):.0f} ms"
             )
