@@ -73,14 +73,20 @@ def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> Healt
 
 def replace_rows(archive: Archive, table: sa.Table, rows: list[Row], *where: sa.ColumnElement[bool]) -> None:
     """Let a table, or that part of it, hold these rows; those that are there already are left alone."""
-    names = [c.name for c in table.primary_key]
-    there = {tuple(r[n] for n in names): r for r in archive.rows(sa.select(table).where(*where))}
-    wanted = {tuple(r[n] for n in names): r for r in rows}
+    place = [list(table.c).index(c) for c in table.primary_key]
+    there, wanted = {}, {}
+    # Rows as they come: there is one for every night, band and product of the survey.
+    with archive.engine.connect() as connection:
+        for found in connection.execute(sa.select(*table.c).where(*where)):
+            there[tuple(found[k] for k in place)] = tuple(found)
+    for row in rows:
+        made = tuple(row[c.name] for c in table.c)
+        wanted[tuple(made[k] for k in place)] = row, made
     with archive.begin() as connection:
-        for place in there.keys() - wanted.keys():
-            here = (c == value for c, value in zip(table.primary_key, place, strict=True))
+        for gone in there.keys() - wanted.keys():
+            here = (c == value for c, value in zip(table.primary_key, gone, strict=True))
             connection.execute(sa.delete(table).where(*here))
-        upsert(connection, table, [r for place, r in wanted.items() if there.get(place) != r])
+        upsert(connection, table, [row for key, (row, made) in wanted.items() if there.get(key) != made])
 
 
 def _states(archive: Archive, profile: Profile, health: Health) -> list[Row]:
