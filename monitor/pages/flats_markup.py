@@ -66,11 +66,12 @@ def controls_html(c: Choices, fitted: str, shown: int, total: int, start: int, s
     name = "Sky offsets" if c.sky else "Ratio maps"
     end = min(start + size, shown)
     span = f"{start + 1}–{end} of {shown}" if shown else "none"
+    order = ", newest first" if shown > 1 else ""
     of_all = f" ({total} in all)" if total != shown else ""
     until_words = f", {c.days} nights until {until}" if c.days else ""
     return Safe(
         '<h1>{} <span class="muted">{}, all on one stretch</span></h1><div class="row controls">{}</div>'
-        '<div class="row under"><span role="status" id="count">showing {}{}{}, newest first</span>{}{}</div>'
+        '<div class="row under"><span role="status" id="count">showing {}{}{}{}</span>{}{}</div>'
     ).format(
         name,
         what,
@@ -78,6 +79,7 @@ def controls_html(c: Choices, fitted: str, shown: int, total: int, start: int, s
         span,
         of_all,
         until_words,
+        order,
         _pager(shown, start, size),
         _scale(c.stretch or fitted) if shown else "",
     )
