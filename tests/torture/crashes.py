@@ -1,7 +1,8 @@
 """Runs and watches killed with SIGKILL at any moment: ``python -m tests.torture.crashes --kills 200 --seed 1``.
 
 Half of the kills come at a random time, half right before or after a file is renamed or a transaction committed. After
-some of them in a row one run comes through, and the archive has to be what it is without any kill.
+some of them in a row one run comes through, and the archive has to be what it is without any kill. With the URL of a
+server in ``VESPER_DATABASE`` the rows are kept there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from sqlalchemy.engine.default import DefaultDialect
 
 from calib.archive.database import Archive
+from calib.archive.place import stamp_of
 from calib.raw import find_raw
 from calib.survey import what_is_open
 from tests.torture.stage import Stage, ended, faults_of, fork, rows, set_stage
@@ -172,7 +174,7 @@ class Torture:
         until = time.monotonic() + 600
         while time.monotonic() < until:
             time.sleep(0.1)
-            if not (archive / "archive.sqlite").exists():
+            if stamp_of(archive) is None:
                 continue
             opened = Archive(archive, create=True)
             profile = opened.current_profile()

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.sqlite("folders are copied with their database in them")
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,11 +28,13 @@ def test_killed_runs_and_watches() -> None:
     assert "0 differ" in said
 
 
+@pytest.mark.sqlite("folders are copied with their database in them")
 def test_spoiled_files_and_profiles() -> None:
     said = tortured("fuzz", "--files", "200", "--profiles", "80", "--night", "20", "--runs", "3", "--seed", "1")
     assert "    0 tracebacks or wrong readings" in said
 
 
+@pytest.mark.sqlite("no database is asked")
 def test_the_seed_is_told_and_tells_the_story() -> None:
     options = ("--files", "60", "--profiles", "40", "--night", "0", "--runs", "0")
     # Whatever a new seed finds: what is asked here is that it can be had again.
