@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from calib.archive.database import Archive, upsert
 from calib.errors import RawFileError
 from calib.night import FileOutcome
 from calib.profile import Profile
-from calib.raw import Identity, Sequence, find_raw, group_sequences, identify
+from calib.raw import Identity, Sequence, group_sequences, identify, raw_names
 
 __all__ = ["UNREADABLE", "register_files", "rules_hash", "sequences_of", "write_outcomes"]
 
@@ -54,19 +55,19 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
     known = {r["path"]: r for r in archive.rows(sa.select(*columns).where(f.c.status != "gone", ~again))}
     failed = {r["path"]: r["reason"] for r in archive.rows(sa.select(f.c.path, f.c.reason).where(again))}
     fresh: list[tuple[Path, int, int]] = []
-    for path in find_raw(Path(p).absolute() for p in paths):
+    for name in raw_names(Path(p).absolute() for p in paths):
         try:
-            stat = path.stat()
+            stat = os.stat(name)
         except OSError:
-            fresh.append((path, -1, -1))
+            fresh.append((Path(name), -1, -1))
             continue
-        row = known.get(str(path))
+        row = known.get(name)
         if row is None or (row["size"], row["mtime_ns"], row["rules_hash"]) != (
             stat.st_size,
             stat.st_mtime_ns,
             rules,
         ):
-            fresh.append((path, stat.st_size, stat.st_mtime_ns))
+            fresh.append((Path(name), stat.st_size, stat.st_mtime_ns))
 
     def look(entry: tuple[Path, int, int]) -> Row:
         path, size, mtime_ns = entry

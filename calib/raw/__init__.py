@@ -7,7 +7,7 @@ with a file ends in one `calib.errors.RawFileError` with a reason in words.
 
 from calib.raw.frames import RawFrames, read_frames
 from calib.raw.header import OBS_TYPES, Identity, identify
-from calib.raw.sequences import Sequence, find_raw, group_sequences
+from calib.raw.sequences import Sequence, find_raw, group_sequences, raw_names
 
 __all__ = [
     "OBS_TYPES",
@@ -17,5 +17,6 @@ __all__ = [
     "find_raw",
     "group_sequences",
     "identify",
+    "raw_names",
     "read_frames",
 ]

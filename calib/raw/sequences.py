@@ -14,7 +14,7 @@ from calib.errors import RawFileError
 from calib.profile import CubeLayout, Profile
 from calib.raw.header import OBS_TYPES, Identity
 
-__all__ = ["Sequence", "find_raw", "group_sequences"]
+__all__ = ["Sequence", "find_raw", "group_sequences", "raw_names"]
 
 _SUFFIXES = tuple(stem + packed for stem in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".fz"))
 _UNFINISHED = {"part", "partial", "tmp", "crdownload"}
@@ -67,20 +67,26 @@ def find_raw(paths: Iterable[Path | str]) -> list[Path]:
     calib.errors.RawFileError
         If a path given is not there or a folder given cannot be listed.
     """
-    listed: dict[str, Path] = {}
+    return [Path(name) for name in raw_names(paths)]
+
+
+def raw_names(paths: Iterable[Path | str]) -> list[str]:
+    """Return what `find_raw` returns, as text: a survey has hundreds of thousands of files, and few of them are new."""
+    listed: dict[str, str] = {}
     visited: set[tuple[int, int]] = set()
     for path in sorted(Path(p) for p in paths):
         if path.is_dir():
             for real, file in _files_below(path, visited):
                 listed.setdefault(real, file)
         elif path.exists() or path.is_symlink():
-            listed.setdefault(os.path.realpath(path), path)
+            listed.setdefault(os.path.realpath(path), str(path))
         else:
             raise RawFileError(path, "no such file or folder")
-    return sorted(listed.values())
+    # Folder by folder, as paths are sorted.
+    return sorted(listed.values(), key=lambda name: name.split(os.sep))
 
 
-def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[str, Path]]:
+def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
     """Yield the raw files of a folder, each with the path at which it really lies."""
 
     def complain(error: OSError) -> None:
@@ -102,10 +108,10 @@ def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[str
             kind = _kind(file)
             # Among a hundred thousand files no more than links are followed one by one.
             if S_ISREG(kind):
-                yield os.path.join(real_folder, name), Path(file)
+                yield os.path.join(real_folder, name), file
             # A dangling link is listed, and refused by name later; pipes and sockets are nobody's data.
             elif S_ISLNK(kind) and (os.path.isfile(file) or not os.path.exists(file)):
-                yield os.path.realpath(file), Path(file)
+                yield os.path.realpath(file), file
 
 
 def _kind(path: str) -> int:
