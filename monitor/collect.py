@@ -46,6 +46,8 @@ Row = dict[str, Any]
 
 # So long what goes on in the archive is taken for unchanged.
 ACTIVITY_S = 1.0
+# So long whoever opens the page waits for numbers that are newer than those that were read last.
+PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class Collector:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._reader: threading.Thread | None = None
+        self._trouble: Exception | None = None
         self._digests = ByNight(lambda nights: night_digests(self.archive, nights))
         self._snapshot: Snapshot | None = None
         self._activity, self._looked = QUIET, -ACTIVITY_S
@@ -298,11 +301,24 @@ class Collector:
         """
         now = self.snapshot()
         if now.revision != self.archive.revision():
-            with self._lock:
-                if self._reader is None or not self._reader.is_alive():
-                    self._reader = threading.Thread(target=self._refresh_quietly, daemon=True)
-                    self._reader.start()
+            self._start_reader()
         return now.revision != known.revision or now.activity != known.activity
+
+    def latest(self, patience_s: float = PATIENCE_S) -> Snapshot:
+        """Return the tables at the present revision if they are read in time, else as they were read last.
+
+        A long archive takes seconds to be read, in which a server that waits for it could answer nobody.
+        """
+        with self._lock:
+            known = self._snapshot
+        if known is None:
+            return self.refresh()
+        if known.revision != self.archive.revision():
+            reader = self._start_reader()
+            reader.join(patience_s)
+            if not reader.is_alive() and self._trouble is not None:
+                raise self._trouble
+        return self.snapshot()
 
     def refresh(self) -> Snapshot:
         """Return the tables at the present revision, read now if they were not."""
@@ -323,10 +339,19 @@ class Collector:
                 self._snapshot, self._activity, self._looked = made, activity, looked
             return made
 
+    def _start_reader(self) -> threading.Thread:
+        with self._lock:
+            if self._reader is None or not self._reader.is_alive():
+                self._reader = threading.Thread(target=self._refresh_quietly, daemon=True)
+                self._reader.start()
+            return self._reader
+
     def _refresh_quietly(self) -> None:
         try:
             self.refresh()
-        except Exception:  # it is locked, or went away; whoever looks next tries again, and says so
+            self._trouble = None
+        except Exception as error:  # it is locked, or went away; whoever looks next tries again, and says so
+            self._trouble = error
             _log.warning("the archive cannot be read", exc_info=True)
 
     def _present(self, snapshot: Snapshot) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import re
@@ -246,6 +247,12 @@ def serve(
     if show:
         threading.Thread(target=_open_browser, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
     source = Source(root, waiting)
+    if not options.get("threaded"):
+        # The process is the server's own, and what was imported stays: looking through all of it for garbage again and
+        # again would halt every page for as long.
+        gc.freeze()
+        # A long archive takes seconds to be read, which the first visitor need not wait for.
+        threading.Thread(target=_look_ahead, args=(source,), name="first look", daemon=True).start()
     gate = Gate(access, accepted, local=not is_published(access, address, origins))
     settings = {
         "port": port,
@@ -262,6 +269,14 @@ def serve(
         "websocket_compression_level": 1,
     }
     return pn.serve({"/": make_app(source, gate)}, **{**settings, **options})
+
+
+def _look_ahead(source: Source) -> None:
+    """Read the archive for whoever comes first; what is wrong with it they are told."""
+    try:
+        source.problem()
+    except Exception:
+        _log.debug("the archive cannot be read yet", exc_info=True)
 
 
 def _open_browser(url: str) -> None:

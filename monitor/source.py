@@ -60,8 +60,9 @@ class Source:
     def problem(self) -> str:
         """Return why there is nothing to show, with what to do about it; empty if there is something."""
         try:
-            # Whoever opens the page sees what there is now, also where no other page was open to see it come.
-            if self.collector().refresh().nights:
+            # Whoever opens the page sees what there is now, also where no other page was open to see it come; of a long
+            # archive at first what there was, if that is known.
+            if self.collector().latest().nights:
                 return ""
             reason = f"{self.root} holds no night yet; fill it with `calib run RAW --archive {self.root}`"
         except (CalibError, OSError) as error:

@@ -54,7 +54,7 @@ def verdicts(archive: Archive, asked: Mapping[str, Any]) -> Table:
     names = ("night", "band", "product", "read", "scan", "block", "status", "cause", "override")
     order = [union.c[n].nulls_first() for n in ("night", "band", "product", "read", "scan", "block")]
     rows, total = _page(archive, sa.select(*(union.c[n] for n in names)), union, order, asked)
-    if not total and asked.get("night") and asked["night"] not in _summaries(archive):
+    if not total and asked.get("night") and not _summaries(archive, asked["night"], asked["night"]):
         raise NotThere(f"there is no night {asked['night']} in this archive")
     for row in rows:
         row["override"] = bool(row["override"])
@@ -92,15 +92,18 @@ NIGHT_COLUMNS = (
 
 def nights(archive: Archive, asked: Mapping[str, Any]) -> Table:
     """Return a page of the nights with how their verdicts fell, in order."""
-    found = _summaries(archive)
-    since, until = asked.get("since") or "", asked.get("until") or "9999"
-    chosen = [row for night, row in sorted(found.items()) if since <= night <= until]
+    found = _summaries(archive, asked.get("since") or "", asked.get("until") or "9999")
+    chosen = [row for _, row in sorted(found.items())]
     first = asked["offset"]
     return Table(NIGHT_COLUMNS, chosen[first : first + asked["limit"]], len(chosen))
 
 
-def _summaries(archive: Archive) -> dict[str, Row]:
+def _summaries(archive: Archive, since: str, until: str) -> dict[str, Row]:
+    """Return the summaries of nights by their date, both ends included."""
     rows: dict[str, Row] = {}
+
+    def among(table: sa.Table) -> sa.ColumnElement[bool]:
+        return table.c.night.between(since, until)
 
     def of(night: str) -> Row:
         blank: Row = dict.fromkeys(NIGHT_COLUMNS, 0)
@@ -108,23 +111,25 @@ def _summaries(archive: Archive) -> dict[str, Row]:
 
     f, a = schema.files, schema.alerts
     # Nights of which something was looked at, whatever became of it.
-    taken = sa.select(f.c.night).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
+    taken = sa.select(f.c.night).where(among(f), f.c.band.is_not(None)).distinct()
     for found in archive.rows(taken.where(f.c.status.not_in(("pending", "supplied", "gone")))):
         of(found["night"])
-    for name, table in (("darks", schema.darks), ("flats", schema.flats), ("sky_offsets", schema.sky_offsets)):
-        query = sa.select(table.c.night, table.c.status, sa.func.count().label("n")).group_by(
-            table.c.night, table.c.status
-        )
-        for found in archive.rows(query):
+    for name, table in (("darks", schema.darks), ("flats", schema.flats)):
+        count = sa.select(table.c.night, table.c.status, sa.func.count().label("n")).where(among(table))
+        for found in archive.rows(count.group_by(table.c.night, table.c.status)):
             column = f"{name}_{found['status']}"
-            column = column if column in NIGHT_COLUMNS else f"{name}_other"
-            if column in NIGHT_COLUMNS:
-                of(found["night"])[column] += found["n"]
+            of(found["night"])[column if column in NIGHT_COLUMNS else f"{name}_other"] += found["n"]
     s = schema.scans
-    scans = sa.select(s.c.night, s.c.band, s.c.scan).distinct().subquery()
+    scans = sa.select(s.c.night, s.c.band, s.c.scan).where(among(s)).distinct().subquery()
     for found in archive.rows(sa.select(scans.c.night, sa.func.count().label("n")).group_by(scans.c.night)):
         of(found["night"])["scans"] = found["n"]
-    for found in archive.rows(sa.select(a.c.night, sa.func.count().label("n")).group_by(a.c.night)):
+    # A survey has millions of sky offsets; every scan knows how many it has, and how many of them were rejected.
+    sums = (sa.cast(sa.func.sum(c), sa.BigInteger) for c in (s.c.n_blocks, s.c.n_rejected))
+    blocks, rejected = (total.label(name) for total, name in zip(sums, ("n", "rejected"), strict=True))
+    for found in archive.rows(sa.select(s.c.night, blocks, rejected).where(among(s)).group_by(s.c.night)):
+        counted = {"accepted": found["n"] - found["rejected"], "rejected": found["rejected"]}
+        of(found["night"]).update({f"sky_offsets_{status}": n for status, n in counted.items()})
+    for found in archive.rows(sa.select(a.c.night, sa.func.count().label("n")).where(among(a)).group_by(a.c.night)):
         of(found["night"])["alerts"] = found["n"]
     for decision in active_decisions(archive):
         if decision["kind"] == "sign-off" and decision["night"] in rows:
@@ -134,7 +139,7 @@ def _summaries(archive: Archive) -> dict[str, Row]:
 
 def night_summary(archive: Archive, night: str) -> Row:
     """Return all that is said of one night."""
-    summary = _summaries(archive).get(night)
+    summary = _summaries(archive, night, night).get(night)
     if summary is None:
         raise NotThere(f"there is no night {night} in this archive")
     asked = {"night": night, "limit": 100_000, "offset": 0}

@@ -103,6 +103,10 @@ def test_nights_say_how_their_verdicts_fell(ask: Callable[..., Reply], faulty: N
     flats = rows(faulty.root, "flats", night=night)
     assert found[night]["flats_rejected"] == sum(f["status"] == "rejected" for f in flats) == 1
     assert found[night]["scans"] == 3
+    for night, item in found.items():
+        offsets = [o["status"] for o in rows(faulty.root, "sky_offsets", night=night)]
+        for status in ("accepted", "rejected"):
+            assert item[f"sky_offsets_{status}"] == offsets.count(status), (night, status)
     whole = ask(f"nights/{night}").json
     assert whole["flats_rejected"] == 1
     assert {f["band"]: f["status"] for f in whole["tables"]["flats"]} == {f["band"]: f["status"] for f in flats}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,38 @@ def test_scans_count_their_sky_offsets_as_the_offsets_do(faulty: Night) -> None:
     assert collector.snapshot().offsets[names].to_dict("records") == counted
     levels = [r["level_dn"] for r in collector.rows(sa.select(o.c.level_dn))]
     assert min(levels) * 0.9 < collector.snapshot().offsets["level_dn"].mean() < max(levels) * 1.1
+    collector.archive.close()
+
+
+def test_whoever_opens_the_page_does_not_wait_for_a_long_archive(own: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = Collector(own.root)
+    known, go_on = collector.latest(), threading.Event()
+    real = collector._read
+
+    def slow(revision: int) -> Snapshot:
+        go_on.wait(60)
+        return real(revision)
+
+    monkeypatch.setattr(collector, "_read", slow)
+    own.announce()
+    assert collector.latest(0.01).revision == known.revision
+    go_on.set()
+    assert collector.latest(60).revision == own.revision() > known.revision
+    collector.archive.close()
+
+
+def test_an_archive_that_cannot_be_read_is_told_to_whoever_opens_the_page(
+    own: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = Collector(own.root)
+    collector.latest()
+    real = collector._read
+    monkeypatch.setattr(collector, "_read", lambda _: (_ for _ in ()).throw(OSError("a disk went away")))
+    own.announce()
+    with pytest.raises(OSError, match="a disk went away"):
+        collector.latest(60)
+    monkeypatch.setattr(collector, "_read", real)
+    assert collector.latest(60).revision == own.revision()
     collector.archive.close()
 
 
