@@ -154,8 +154,7 @@ def sky_offset(
     whole = fit.whole
     # At least half of the samples of a pixel are enough for it.
     zero = kernels.zero_median(fit, good.ravel(), (n + 1) // 2)
-    # Copies, since what is kept of every block until the scan ends must not hold the images that only the checks need.
-    value, *halves = (image.reshape(shape).copy() for image in (zero.value, zero.first, zero.second))
+    value, *halves = (image.reshape(shape) for image in (zero.value, zero.first, zero.second))
     level = nan_median(levels)
     mask = (whole.n_samples.reshape(shape) == 0) * np.int16(flag("NODATA"))
     n_good = np.count_nonzero(good)

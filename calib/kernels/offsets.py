@@ -79,9 +79,9 @@ def zero_median(fit: TrimmedHalves, good: NDArray[np.bool_], least: int) -> Zero
         samples, all DN; the medians of the block, its first and second half and of the errors, shape (4,); and how
         many good pixels have enough samples. NaN where an input is NaN.
     """
-    out = np.empty((5, good.size), np.float32)
+    # Arrays of their own: some are kept until a scan ends, and must not hold the others.
+    value, first, second, difference, skew = out = tuple(np.empty(good.size, np.float32) for _ in range(5))
     medians = np.empty(4)
     arrays = fit.whole.mean, fit.first, fit.second, fit.whole.low_mean, fit.whole.error
     n = _zero_median(arrays, fit.whole.n_samples, good, least, out, medians)
-    value, first, second, difference, skew = out
     return ZeroMedian(value, first, second, difference, skew, medians, int(n))
