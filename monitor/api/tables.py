@@ -103,7 +103,8 @@ def _summaries(archive: Archive, since: str, until: str) -> dict[str, Row]:
     rows: dict[str, Row] = {}
 
     def among(table: sa.Table) -> sa.ColumnElement[bool]:
-        return table.c.night.between(since, until)
+        # Not BETWEEN: to PostgreSQL a collation within it is an error.
+        return sa.and_(table.c.night >= since, table.c.night <= until)
 
     def of(night: str) -> Row:
         blank: Row = dict.fromkeys(NIGHT_COLUMNS, 0)

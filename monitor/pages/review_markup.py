@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.address import View, search
-from monitor.collect import Collector, Snapshot
+from monitor.collect import Collector, Row, Snapshot
 from monitor.collect_supplied import SuppliedMaster
 from monitor.components.html import Safe, join
 from monitor.compute import BandHealth, absent, cause_words, ratio_percent, serving, standing, telling
@@ -109,6 +109,9 @@ def _supplied_map(master: SuppliedMaster, target: str, band: str) -> Safe:
     ).format(target, master.words, band, STATES["supplied"].sign, master.name)
 
 
+_OF_BLOCK = ("scan", "band", "block", "status", "cause", "used_block", "first_frame", "last_frame")
+
+
 def strips_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
     """Return the sky offsets of all scans of a night as strips of blocks."""
     blocks = collector.sky_offsets(night)
@@ -122,14 +125,15 @@ def strips_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
         return Safe('<section class="card">{}<div class="empty">{}{}</div></section>').format(head, sign, words)
     rows = []
     order = {b: k for k, b in enumerate(snapshot.bands)}
-    groups = sorted(
-        {(int(n), str(b)) for n, b in zip(blocks["scan"], blocks["band"], strict=True)},
-        key=lambda g: (g[0], order.get(g[1], 99)),
-    )
-    for scan, band in groups:
-        part = blocks[(blocks["scan"] == scan) & (blocks["band"] == band)]
+    # A survey takes dozens of scans a night, and as many tables of them would take longer than all the rest.
+    by_scan: dict[tuple[int, str], list[Row]] = {}
+    for values in zip(*(blocks[n].tolist() for n in _OF_BLOCK), strict=True):
+        b = dict(zip(_OF_BLOCK, values, strict=True))
+        by_scan.setdefault((int(b["scan"]), str(b["band"])), []).append(b)
+    for scan, band in sorted(by_scan, key=lambda g: (g[0], order.get(g[1], 99))):
+        part = by_scan[scan, band]
         marks = []
-        for _, b in part.iterrows():
+        for b in part:
             kind = "accepted" if b["status"] == "accepted" else "rejected"
             swap = "" if b["used_block"] == b["block"] else f"; offset of block {b['used_block']} used"
             title = f"block {b['block']}, frames {b['first_frame']}–{b['last_frame']}: {b['cause'] or 'accepted'}{swap}"
@@ -139,7 +143,7 @@ def strips_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
                 )
             )
         target = search(View(page="scan", night=night, band=band, scan=scan))
-        good = int((part["status"] == "accepted").sum())
+        good = sum(b["status"] == "accepted" for b in part)
         rows.append(
             Safe(
                 '<a data-nav class="strip" href="{}"><span>scan {} {}</span><span class="blocks">{}</span>'
