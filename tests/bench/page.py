@@ -23,7 +23,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import sqlalchemy as sa
 
+from calib.archive import schema
+from calib.archive.database import Archive
+from calib.archive.place import REMEMBERED
 from calib.archive.status import status_lines, status_rows
 from monitor.address import PAGES
 from monitor.collect import Collector
@@ -32,6 +36,7 @@ from monitor.server import free_port
 from monitor.session import Session
 from tests.monitor.browser_window import IDLE, Served
 from tests.monitor.page_client import visit, while_open
+from tests.postgresql import copy_rows
 from tests.small_camera import run, survey_of, write_raw
 
 NIGHTS, LONG, BLOCKS = 30, 1300, 6
@@ -57,19 +62,27 @@ def make_archive(top: Path) -> Path:
 def lengthen(archive: Path, to: Path, nights: int) -> Path:
     """Copy an archive (its images by links) and repeat its rows at earlier dates until it has so many nights."""
     shutil.copytree(archive, to, copy_function=_link)
-    with sqlite3.connect(to / "archive.sqlite") as connection:
-        tables = {name: pd.read_sql(f"SELECT * FROM {name}", connection) for name in TABLES}
-        known = sorted(tables["flats"]["night"].unique())
+    if (to / REMEMBERED).exists():
+        copy_rows(archive, to)
+    opened = Archive(to)
+    with opened.begin() as connection:
+        every = [schema.metadata.tables[name] for name in TABLES]
+        found = {table: connection.execute(sa.select(table)).mappings().all() for table in every}
+        tables = {table: rows for table, rows in found.items() if rows}
+        known = sorted({r["night"] for r in tables[schema.flats]})
         span = (dt.date.fromisoformat(known[-1]) - dt.date.fromisoformat(known[0])).days + 1
         for k in range(1, nights // len(known)):
-            for name, rows in tables.items():
-                earlier = rows.copy()
-                for column in (c for c in DATES if c in rows.columns):
-                    dates = pd.to_datetime(rows[column], errors="coerce") - pd.Timedelta(days=k * span)
-                    earlier[column] = dates.dt.strftime("%Y-%m-%d").where(dates.notna(), rows[column])
-                earlier.to_sql(name, connection, if_exists="append", index=False)
-    connection.close()
+            for table, rows in tables.items():
+                dates = [c for c in DATES if c in table.columns]
+                connection.execute(
+                    sa.insert(table), [{**r, **{c: _earlier(r[c], k * span) for c in dates}} for r in rows]
+                )
+    opened.close()
     return to
+
+
+def _earlier(night: str | None, days: int) -> str | None:
+    return (dt.date.fromisoformat(night) - dt.timedelta(days=days)).isoformat() if night else night
 
 
 def add_scans(archive: Path, n: int) -> None:
