@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,18 +32,22 @@ def status_rows(archive: Archive) -> list[Row]:
         }
         return rows.setdefault((night, band), fresh)
 
-    d, f, s, a, c = schema.darks, schema.flats, schema.sky_offsets, schema.alerts, schema.scans
+    d, f, a, c = schema.darks, schema.flats, schema.alerts, schema.scans
     for r in archive.rows(sa.select(d.c.night, d.c.band, d.c.read, d.c.status, d.c.cause)):
         row(r["night"], r["band"])["darks"][r["read"]] = {"status": r["status"], "cause": r["cause"]}
     for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.status, f.c.cause)):
         row(r["night"], r["band"]).update(flat=r["status"], flat_cause=r["cause"])
-    scans: dict[tuple[str, str], set[int]] = defaultdict(set)
-    offsets: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for r in archive.rows(sa.select(s.c.night, s.c.band, s.c.scan, s.c.status)):
-        scans[r["night"], r["band"]].add(r["scan"])
-        offsets[r["night"], r["band"]][r["status"]] += 1
-    for key, numbers in scans.items():
-        row(*key).update(scans=len(numbers), sky_offsets=dict(offsets[key]))
+    # Rows of scans know how many sky offsets they have: of those there are ten times as many.
+    counts = sa.select(
+        c.c.night,
+        c.c.band,
+        sa.func.count(c.c.scan.distinct()).label("scans"),
+        sa.cast(sa.func.sum(c.c.n_blocks), sa.BigInteger).label("n"),
+        sa.cast(sa.func.sum(c.c.n_rejected), sa.BigInteger).label("rejected"),
+    )
+    for r in archive.rows(counts.group_by(c.c.night, c.c.band)):
+        offsets = {"accepted": r["n"] - r["rejected"], "rejected": r["rejected"]}
+        row(r["night"], r["band"]).update(scans=r["scans"], sky_offsets={k: n for k, n in offsets.items() if n})
     for what, column in (("dark", c.c.dark_status), ("flat", c.c.canonical_status)):
         query = sa.select(c.c.night, c.c.band).where(column == "supplied").distinct()
         for r in archive.rows(query):
