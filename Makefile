@@ -1,5 +1,5 @@
 # The few commands everyone needs. `make test` and `make demo` set up by themselves.
-.PHONY: help setup test test-postgresql lint bench bench-statistics torture demo clean
+.PHONY: help setup test test-postgresql lint bench bench-statistics torture load demo clean
 
 BIN := .venv/bin
 
@@ -39,6 +39,9 @@ torture: setup  ## kill runs, fill disks, spoil files, and compare with what was
 	$(BIN)/python -m tests.torture.crashes --seed $(SEED)
 	$(BIN)/python -m tests.torture.disk --seed $(SEED)
 	$(BIN)/python -m tests.torture.fuzz --seed $(SEED)
+
+load: setup     ## fifty readers while nights arrive, then a thousand who come and go: a quarter of an hour
+	$(BIN)/python -m tests.torture.load
 
 clean:          ## remove what setup and tests made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -35,7 +35,12 @@ async def _connect(url: str) -> WebSocketClientConnection:
 
 
 async def _message(socket: WebSocketClientConnection) -> list[str]:
-    return [str(await socket.read_message()) for _ in range(3)]
+    """Return header, metadata and content of a message; arrays that come along are read and left."""
+    parts = [str(await socket.read_message()) for _ in range(3)]
+    if parts[0].startswith("{"):
+        for _ in range(2 * json.loads(parts[0]).get("num_buffers", 0)):
+            await socket.read_message()
+    return parts
 
 
 async def _close(socket: WebSocketClientConnection) -> None:

@@ -62,8 +62,8 @@ def elements(node: Any) -> Iterator[tuple[str, str]]:
             yield from elements(value)
 
 
-async def reader(url: str, until: float, rng: random.Random, told: Told, steps: int | None = None) -> None:
-    """Open a page and step through its nights."""
+async def reader(url: str, seconds: float, rng: random.Random, told: Told, steps: int | None = None) -> None:
+    """Open a page and step through its nights for a while."""
     page = rng.choice(PAGES)
     try:
         socket = await _connect(f"{url}?page={page}")
@@ -72,6 +72,7 @@ async def reader(url: str, until: float, rng: random.Random, told: Told, steps: 
         document = json.loads((await _message(socket))[2])
         bar = next(name for name, html in elements(document["doc"]["roots"]) if 'id="previous"' in html)
         number, done = int(time.time() * 1000), 0
+        until = time.monotonic() + seconds
         while time.monotonic() < until and (steps is None or done < steps):
             done += 1
             number += 1
@@ -101,8 +102,8 @@ def percent(values: list[float], q: float) -> float:
     return float(np.percentile(values, q)) if values else float("nan")
 
 
-def load(served: Served, raw: Path, toml: Path, sessions: int, seconds: float, seed: int) -> None:
-    """Let many read while nights arrive; print what they met with."""
+def load(served: Served, raw: Path, toml: Path, sessions: int, seconds: float, seed: int) -> int:
+    """Let many read while nights arrive; print what they met with, and return how many errors there were."""
     assert served._process is not None
     server = served._process.pid
     before = resident_mb(server)
@@ -114,9 +115,8 @@ def load(served: Served, raw: Path, toml: Path, sessions: int, seconds: float, s
 
     async def all_of_them() -> None:
         nonlocal peak
-        # Opening so many at once takes its time, and is no part of the stay.
-        until = time.monotonic() + seconds + 0.5 * sessions
-        tasks = [asyncio.create_task(reader(served.url, until, random.Random(seed + k), told)) for k in range(sessions)]
+        chances = [random.Random(seed + k) for k in range(sessions)]
+        tasks = [asyncio.create_task(reader(served.url, seconds, chance, told)) for chance in chances]
         while not all(t.done() for t in tasks):
             await asyncio.sleep(1)
             peak = max(peak, resident_mb(server))
@@ -135,19 +135,18 @@ def load(served: Served, raw: Path, toml: Path, sessions: int, seconds: float, s
         print(f"    {error}")
     if arriving.returncode:
         print(words.decode())
+    return len(told.errors) + (arriving.returncode != 0)
 
 
-def soak(served: Served, visits: int, seed: int) -> None:
-    """Open and close sessions, five at a time; print the memory as it goes."""
+def soak(served: Served, visits: int, seed: int) -> int:
+    """Open and close sessions, five at a time; print the memory as it goes, and return how many met an error."""
     assert served._process is not None
     told, rng, sizes = Told(), random.Random(seed), []
     for done in range(0, visits, 100):
 
         async def hundred() -> None:
             for _ in range(20):
-                await asyncio.gather(
-                    *(reader(served.url, time.monotonic() + 60, random.Random(rng.random()), told, 1) for _ in range(5))
-                )
+                await asyncio.gather(*(reader(served.url, 60, random.Random(rng.random()), told, 1) for _ in range(5)))
 
         asyncio.run(hundred())
         time.sleep(17)  # a session that was left is cleared away within 15 s
@@ -162,10 +161,11 @@ def soak(served: Served, visits: int, seed: int) -> None:
     )
     for error in told.errors[:5]:
         print(f"    {error}")
+    return len(told.errors)
 
 
-def main(words: list[str] | None = None) -> None:
-    """Print how the server stands many readers."""
+def main(words: list[str] | None = None) -> int:
+    """Print how the server stands many readers; return 1 if anything went wrong."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
@@ -182,17 +182,19 @@ def main(words: list[str] | None = None) -> None:
         served = Served(top / "archive", free_port())
         served.start()
         try:
+            errors = 0
             if options.sessions:
-                load(served, later, top / "small.toml", options.sessions, options.seconds, options.seed)
+                errors += load(served, later, top / "small.toml", options.sessions, options.seconds, options.seed)
             if options.soak:
-                soak(served, options.soak, options.seed)
+                errors += soak(served, options.soak, options.seed)
             faults = re.findall(r"^(?:ERROR|.*Traceback).*", served.log(), re.MULTILINE)
             print(f"errors in the server's log: {len(faults)}")
             for fault in faults[:5]:
                 print(f"  {fault}")
         finally:
             served.stop()
+    return 1 if errors or faults else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

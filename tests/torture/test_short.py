@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,9 @@ def test_the_seed_is_told_and_tells_the_story() -> None:
     again = command("fuzz", *options, "--seed", seed)
     assert (again.returncode, again.stdout) == (first.returncode, first.stdout)
     assert "tracebacks or wrong readings" in first.stdout
+
+
+def test_readers_while_nights_arrive() -> None:
+    said = tortured("load", "--sessions", "6", "--seconds", "5", "--soak", "0", "--seed", "1")
+    assert re.search(r"6 sessions for 5 s while nights arrive: [1-9]\d* steps", said)
+    assert "errors in the server's log: 0" in said

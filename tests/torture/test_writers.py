@@ -37,11 +37,12 @@ def start(*order: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def until(what: Callable[[], bool]) -> None:
-    """Wait for something, however slow the machine is."""
+def until(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something that a process brings about, however slow the machine is."""
     for _ in range(3000):
         if what():
             return
+        assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     raise AssertionError("it did not come to pass")
 
@@ -86,7 +87,7 @@ def test_a_watch_a_run_and_the_page_take_turns(three: Night, tmp_path: Path, sma
             part.rename(to)
             if k == 2:
                 # As soon as there is a verdict, somebody overrules it on the page, which settles at once.
-                until(lambda: stamp_of(archive) is not None and three.date(0) in verdicts(archive))
+                until(lambda: stamp_of(archive) is not None and three.date(0) in verdicts(archive), watch)
                 opened = Archive(archive)
                 what = {"kind": "override", "night": three.date(0), "band": "J", "product": "flat"}
                 decide(opened, who="eva", value="rejected", reason="dome half shut", **what)
@@ -99,7 +100,7 @@ def test_a_watch_a_run_and_the_page_take_turns(three: Night, tmp_path: Path, sma
                 assert other.returncode == 0 or "another run" in said, said
         assert jobs_of(archive).wait(600)
         assert jobs_of(archive).problem == ""
-        until(lambda: {r["path"] for r in rows(archive, "files", status="used")} == {str(t) for t in targets})
+        until(lambda: {r["path"] for r in rows(archive, "files", status="used")} == {str(t) for t in targets}, watch)
 
         def settled() -> bool:
             opened = Archive(archive)
@@ -109,7 +110,7 @@ def test_a_watch_a_run_and_the_page_take_turns(three: Night, tmp_path: Path, sma
             scans = rows(archive, "scans")
             return free and beat is not None and beat.doing == "waiting" and not any(r["stale"] for r in scans)
 
-        until(settled)
+        until(settled, watch)
         watch.send_signal(signal.SIGTERM)
         _, log = watch.communicate(timeout=600)
     finally:
