@@ -67,33 +67,43 @@ class Archive:
                 self.root.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ArchiveError(f"{self.root} cannot be made: {error.strerror}; choose another folder") from error
+        if not self._open(create, there, upgrade):
+            self.engine.dispose()
+            # Another process made the archive at this moment, and its database is the one.
+            self.place, _ = place_of(self.root, database)
+            self._open(create, True, upgrade)
+
+    def _open(self, create: bool, there: bool, upgrade: Callable[[str], None] | None) -> bool:
+        """Connect to the database and see to its tables; False where the folder remembers another one by now."""
         self.engine = engine_of(self.place)
         # Whoever forgets to close an archive leaves no connection on the server.
         weakref.finalize(self, self.engine.dispose)
         self._server_lock = ServerLock(self.engine, self.place) if self.place.is_server else None
         try:
-            self._check_schema(create, there, upgrade)
+            return self._check_schema(create, there, upgrade)
         except sa.exc.DatabaseError as error:
             raise ArchiveError(
                 f"{self.place.name} cannot be used as a database ({error.orig}); move it away or restore it"
             ) from error
 
-    def _check_schema(self, create: bool, there: bool, upgrade: Callable[[str], None] | None) -> None:
+    def _check_schema(self, create: bool, there: bool, upgrade: Callable[[str], None] | None) -> bool:
         with self.engine.connect() as connection:
             version = migrations.version_of(connection, self.place)
         if version is None:
             if not create:
                 raise ArchiveError(f"{self.place.name} is empty; fill it with `calib run RAW --archive {self.root}`")
             migrations.make_tables(self.engine, self.place)
-            if self.place.is_server and not there:
-                # Not before: a folder that remembers a database that was never made would be in the way.
-                self.place.remember()
-            return
+            # Not before: a folder that remembers a database that was never made would be in the way.
+            if self.place.is_server and not there and not self.place.remember():
+                migrations.drop_tables(self.engine, self.place)
+                return False
+            return True
         if version != schema.SCHEMA_VERSION and version in migrations.STEPS and upgrade is not None:
             with self.writing():
                 migrations.upgrade(self.engine, self.place, upgrade)
-            return
+            return True
         migrations.refuse_other(version, self.place)
+        return True
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from calib.archive import schema
 from calib.archive.place import SQLITE, Place
 from calib.errors import ArchiveError
 
-__all__ = ["STEPS", "make_tables", "refuse_other", "upgrade", "version_of"]
+__all__ = ["STEPS", "drop_tables", "make_tables", "refuse_other", "upgrade", "version_of"]
 
 
 def version_of(connection: Connection, place: Place) -> int | None:
@@ -52,6 +52,12 @@ def make_tables(engine: Engine, place: Place) -> None:
             schema.metadata.create_all(connection, checkfirst=False)
             values = {"name": "schema_version", "value": str(schema.SCHEMA_VERSION)}
             connection.execute(sa.insert(schema.meta).values(**values))
+
+
+def drop_tables(engine: Engine, place: Place) -> None:
+    """Drop the tables on a server that this process made for an archive and nobody has seen."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f'DROP SCHEMA IF EXISTS "{place.namespace}" CASCADE')
 
 
 def _make_namespace(connection: Connection, name: str) -> None:

@@ -63,15 +63,30 @@ class Place:
             return str(self.root / SQLITE)
         return self.url.set(drivername="postgresql", password=None).render_as_string(hide_password=True)
 
-    def remember(self) -> None:
-        """Write into the folder where its rows are; written beside its place and renamed."""
+    def remember(self) -> bool:
+        """Write into the folder where its rows are, whole or not at all; False where it remembers a database already.
+
+        Two processes may make one archive at one moment; the first one's database then is the archive's.
+        """
         text = (
             "# Where the rows of this archive are. The password belongs in ~/.pgpass or $PGPASSWORD, never here.\n"
             f"url = {_quoted(self.url.render_as_string(hide_password=False))}\nschema = {_quoted(self.namespace)}\n"
         )
-        part = self.root / f"{REMEMBERED}.part"
+        part = self.root / f"{REMEMBERED}.{uuid.uuid4().hex[:8]}.part"
         part.write_text(text, "utf-8")
-        part.replace(self.root / REMEMBERED)
+        try:
+            os.link(part, self.root / REMEMBERED)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                with (self.root / REMEMBERED).open("x", encoding="utf-8") as file:
+                    file.write(text)
+            except FileExistsError:
+                return False
+        finally:
+            part.unlink()
+        return True
 
 
 def _quoted(text: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -427,6 +429,27 @@ def test_a_database_of_another_encoding_is_refused(root: Path, tmp_path: Path) -
             Archive(tmp_path / "latin", create=True, database=url)
     finally:
         admin(root, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.postgresql
+def test_many_who_make_one_archive_at_once_keep_its_rows_in_one_place(tmp_path: Path) -> None:
+    root, gate = tmp_path / "contended", threading.Barrier(6)
+
+    def make() -> str:
+        gate.wait(20)
+        archive = Archive(root, create=True)
+        with archive.begin() as connection:
+            connection.execute(sa.insert(schema.meta).values(name=secrets.token_hex(8), value="was here"))
+        archive.close()
+        return archive.place.namespace
+
+    with ThreadPoolExecutor(6) as pool:
+        found = {f.result() for f in [pool.submit(make) for _ in range(6)]}
+    assert found == {place_of(root)[0].namespace}
+    assert sum(r["value"] == "was here" for r in rows(root, "meta")) == 6
+    there = admin(root, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'vesper_contended_%'")
+    assert {n for (n,) in there} == found
+    assert [p.name for p in root.iterdir()] == [REMEMBERED]
 
 
 @pytest.mark.postgresql
