@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -73,15 +74,12 @@ def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> Healt
 
 def replace_rows(archive: Archive, table: sa.Table, rows: list[Row], *where: sa.ColumnElement[bool]) -> None:
     """Let a table, or that part of it, hold these rows; those that are there already are left alone."""
-    place = [list(table.c).index(c) for c in table.primary_key]
-    there, wanted = {}, {}
+    place = itemgetter(*(list(table.c).index(c) for c in table.primary_key))
+    values = itemgetter(*(c.name for c in table.c))
     # Rows as they come: there is one for every night, band and product of the survey.
     with archive.engine.connect() as connection:
-        for found in connection.execute(sa.select(*table.c).where(*where)):
-            there[tuple(found[k] for k in place)] = tuple(found)
-    for row in rows:
-        made = tuple(row[c.name] for c in table.c)
-        wanted[tuple(made[k] for k in place)] = row, made
+        there = {place(found): found for found in map(tuple, connection.execute(sa.select(*table.c).where(*where)))}
+    wanted = {place(made): (row, made) for row, made in zip(rows, map(values, rows), strict=True)}
     with archive.begin() as connection:
         for gone in there.keys() - wanted.keys():
             here = (c == value for c, value in zip(table.primary_key, gone, strict=True))
