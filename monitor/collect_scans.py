@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import pandas as pd
 import sqlalchemy as sa
 
 from calib.archive import schema
+from monitor.by_night import ByNight
 
 __all__ = ["Scans", "counts_query", "night_query"]
 
@@ -25,9 +25,7 @@ class Scans:
     """
 
     def __init__(self, stale: dict[str, int], read: Callable[[str], pd.DataFrame]) -> None:
-        self._stale, self._read = stale, read
-        self._lock = threading.Lock()
-        self._known: dict[str, pd.DataFrame] = {}
+        self._stale, self._rows = stale, ByNight(read)
 
     @classmethod
     def of_table(cls, table: pd.DataFrame) -> Scans:
@@ -47,18 +45,11 @@ class Scans:
 
     def of(self, night: str) -> pd.DataFrame:
         """Return the rows of a night, by number of the scan; without rows if it has none."""
-        with self._lock:
-            found = self._known.get(night)
-        if found is None:
-            found = self._read(night)
-            with self._lock:
-                self._known[night] = found
-        return found
+        return self._rows.of(night)
 
     def known(self) -> dict[str, pd.DataFrame]:
         """Return what was asked for so far."""
-        with self._lock:
-            return dict(self._known)
+        return self._rows.known()
 
 
 def counts_query() -> sa.Select[tuple[str, str, str, int, int, int, float, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 
 from calib.archive import schema
 from calib.archive.database import Archive
+from monitor.by_night import ByNight
 
 __all__ = ["NO_STATES", "States", "read_states"]
 
@@ -26,19 +26,11 @@ class States:
     """
 
     def __init__(self, read: Callable[[str], dict[tuple[str, str], Row]]) -> None:
-        self._read = read
-        self._lock = threading.Lock()
-        self._known: dict[str, dict[tuple[str, str], Row]] = {}
+        self._rows = ByNight(read)
 
     def of(self, night: str, band: str, product: str) -> Row | None:
         """Return the row of a night, band and product; None if it was not judged."""
-        with self._lock:
-            found = self._known.get(night)
-        if found is None:
-            found = self._read(night)
-            with self._lock:
-                self._known[night] = found
-        return found.get((band, product))
+        return self._rows.of(night).get((band, product))
 
 
 NO_STATES = States(lambda _: {})

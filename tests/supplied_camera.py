@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -34,20 +35,22 @@ RESPONSE = (1 + 0.1 * RNG.normal(size=SHAPE)).clip(0.6, 1.6).astype(np.float32)
 DARK = RNG.normal(40, 2, SHAPE).astype(np.float32)
 
 
+CARDS: dict[str, Any] = {
+    "OBJECT": "COSMOS01",
+    "FILTER": "Ks + clear",
+    "SHRNAME": "open",
+    "ITIME": 80.0,
+    "COADDS": 1,
+    "SAMPMODE": 3,
+    "MULTISAM": 16,
+    "CAMNAME": "wide",
+    "DATE-OBS": "2011-04-13",
+    "UTC": "05:37:43.75",
+}
+
+
 def write(path: Path, data: np.ndarray, **cards: object) -> Path:
-    header = {
-        "OBJECT": "COSMOS01",
-        "FILTER": "Ks + clear",
-        "SHRNAME": "open",
-        "ITIME": 80.0,
-        "COADDS": 1,
-        "SAMPMODE": 3,
-        "MULTISAM": 16,
-        "CAMNAME": "wide",
-        "DATE-OBS": "2011-04-13",
-        "UTC": "05:37:43.75",
-        **cards,
-    }
+    header = {**CARDS, **cards}
     hdu = fits.PrimaryHDU(data)
     for name, value in header.items():
         if value is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 
 from calib.profile import Profile, parse_profile
+from tests.supplied_camera import CARDS
 
 SHAPE = (16, 16)
 ABSENT = object()
@@ -123,22 +124,7 @@ class FrameFile:
     """One frame in its file, with the cards of NIRC2."""
 
     data: Any = None
-    cards: dict[str, Any] = field(
-        default_factory=lambda: {
-            "OBJECT": "COSMOS01",
-            "FILTER": "Ks + clear",
-            "SHRNAME": "open",
-            "ITIME": 80.0,
-            "COADDS": 1,
-            "SAMPMODE": 3,
-            "MULTISAM": 16,
-            "CAMNAME": "wide",
-            "DATE-OBS": "2011-04-13",
-            "UTC": "05:37:43.75",
-            "RA": 150.434,
-            "DEC": 2.95,
-        }
-    )
+    cards: dict[str, Any] = field(default_factory=lambda: {**CARDS, "RA": 150.434, "DEC": 2.95})
     extension: str | None = None
     checksum: bool = False
 
