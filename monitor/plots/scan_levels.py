@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from bokeh.models import BasicTickFormatter, ColumnDataSource, HoverTool, LabelSet, Range1d, Span
@@ -37,7 +37,7 @@ class ScanLevels:
         self.level = self._level()
         self.pattern = self._pattern()
 
-    def _figure(self, label: str, height: int) -> Any:
+    def _figure(self, label: str, height: int, scale: Literal["linear", "log"] = "linear") -> Any:
         f = figure(
             x_range=self._x,
             height=height,
@@ -46,6 +46,7 @@ class ScanLevels:
             active_drag=None,
             x_axis_label="frame",
             y_axis_label=label,
+            y_axis_type=scale,
         )
         f.vstrip(
             "left",
@@ -96,7 +97,8 @@ class ScanLevels:
         return style(f, self._colours)
 
     def _pattern(self) -> Any:
-        f = self._figure("rms of cells / DN", 196)
+        # What is left may be a hundredth of what was there.
+        f = self._figure("rms of cells / DN", 196, "log")
         amber, blue, ink = self._colours.state("watch"), self._colours.state("good"), self._colours.muted
         a = f.line("frame", "before", source=self._rms, color=amber, legend_label="before")
         dots = f.scatter(
@@ -114,7 +116,6 @@ class ScanLevels:
             legend_label="pixel noise alone",
         )
         f.y_range.renderers = [a, b, c]
-        f.y_range.start = 0
         shown = [
             ("frame", "@frame"),
             ("before", "@before{0.00} DN"),
