@@ -546,6 +546,8 @@ class ScanJob:
         }
         if profile.sky.leave_one_out:
             extra["LEAVEONE"] = (True, "no frame is in the offset subtracted from it")
+        if profile.sky.trend_degree:
+            extra["TRENDDEG"] = (profile.sky.trend_degree, "trend of sky within a block, at most")
 
         def primary(kind: str, status: str = "", cause: str = "") -> list[Card]:
             return primary_cards(
@@ -693,11 +695,30 @@ def _write_offsets(
     }
     shape = (len(offsets), *offsets[0].value.shape)
     plan = {name: (image_cards(image), image.data.dtype, shape) for name, (image, _) in planes.items()}
+    trend = _trends(result)
+    if trend is not None:
+        cells = Image(trend, "DN", "subtracted from each frame, too, between centres")
+        plan["TREND"] = (image_cards(cells), trend.dtype, trend.shape)
     with ProductStream(root, path, cards, plan, durable=False) as stream:
         for name, (_, plane) in planes.items():
             for offset in offsets:
                 stream.write(name, plane(offset))
+        if trend is not None:
+            stream.write("TREND", trend)
         return stream.finish(tables)
+
+
+def _trends(result: ScanCalibration) -> NDArray[np.float32] | None:
+    """Return what each frame was freed of besides its sky offset, by cell; None where no trend was followed."""
+    found = [b.offset.trend for b in result.blocks]
+    shape = next((t.own.shape[1:] for t in found if t is not None), None)
+    if shape is None:
+        return None
+    cells = np.zeros((len(result.level_dn), *shape), np.float32)
+    for k, (block, trend) in enumerate(zip(result.blocks, found, strict=True)):
+        if trend is not None and block.used_block == k:
+            cells[block.offset.first : block.offset.last + 1] = trend.own
+    return cells
 
 
 def _blocks_table(result: ScanCalibration) -> Table:
@@ -721,6 +742,8 @@ def _frames_table(loaded: Loaded, result: ScanCalibration) -> Table:
     for k, b in enumerate(result.blocks):
         own[b.offset.first : b.offset.last + 1] = k
         used[b.offset.first : b.offset.last + 1] = b.used_block
+    trend = _trends(result)
+    rms = () if trend is None else (Column("TREND", "D", np.sqrt((trend**2).mean(axis=(1, 2))), "DN"),)
     return Table(
         "FRAMES",
         (
@@ -733,5 +756,6 @@ def _frames_table(loaded: Loaded, result: ScanCalibration) -> Table:
             Column("SUBST", "L", own != used),
             Column("LEVEL", "D", result.level_dn, "DN"),
             Column("SHIFT", "D", result.shift_dn, "DN"),
+            *rms,
         ),
     )

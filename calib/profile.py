@@ -145,6 +145,8 @@ class SkySettings(_Model):
     alpha: float = Field(default=0.2, ge=0, lt=0.5)
     block_frames: int = Field(default=42, ge=2)
     leave_one_out: bool = False
+    trend_degree: int = Field(default=0, ge=0, le=5)
+    trend_cells: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (16, 16)
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -152,6 +154,9 @@ class SkySettings(_Model):
         content: dict[str, Any] = handler(self)
         if not self.leave_one_out:
             content.pop("leave_one_out", None)
+        if self.trend_degree == 0:
+            content.pop("trend_degree", None)
+            content.pop("trend_cells", None)
         return content
 
 

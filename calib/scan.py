@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +19,12 @@ from numpy.typing import NDArray
 from calib.checks import CheckResult, Verdict, evaluate, judge
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
-from calib.kernels import (
-    FinishedFrames,
-    NoiseTerms,
-    TrimmedReads,
-    finish_frames,
-    form_read,
-    read_levels,
-)
+from calib.kernels import NoiseTerms, TrimmedReads
 from calib.kernels.compiled import THREADS, TILE, shares
-from calib.leave_one_out import Others, others_of
 from calib.profile import Profile
+from calib.scan_frames import NO_NOISE, Final, Reads, Room, or_zero
 from calib.sky import SkyOffset, block_bounds, make_sky_offset, sky_offset
+from calib.sky_trend import SkyTrend, trend_images
 
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
 
@@ -155,6 +149,9 @@ def calibrate_scan(
     Where the profile leaves one out (`sky.leave_one_out`), S is that of the other frames of the block, less the same
     constant as the block's own; checks and verdicts are those of the whole block. An offset that comes from another
     block never held the frame and is subtracted as it is.
+
+    Where the profile follows a trend (`sky.trend_degree`), frames are freed of it before they are averaged, and their
+    own is subtracted with S; not so from frames that receive the offset of another block.
     """
     rule = profile.reads[read]
     plus = mask_sentinels(raw[rule.plus], profile.detector.sentinels)
@@ -168,7 +165,7 @@ def calibrate_scan(
         scale = np.where(usable(mask), 1 / canonical.value, np.nan).astype(np.float32).ravel()
     offset = -dark.value.ravel() * scale
     bounds = block_bounds(n, profile.sky.block_frames)
-    reads = _Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel())
+    reads = Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel(), mask.shape)
     level, shift = np.empty(n), np.empty(n)
     with ThreadPoolExecutor(THREADS) as pool:
         underway = _sky_offsets(pool, reads, bounds, level, good, profile, release or _keep)
@@ -179,34 +176,42 @@ def calibrate_scan(
         verdicts = ruled(verdicts, rulings or {})
         used = substitutes(verdicts)
 
-        def final(k: int) -> _Final:
+        def final(k: int) -> Final:
             u = used[k]
             own = u == k
-            terms = _NO_NOISE
+            trend = offsets[k].trend if own else None
+            terms = NO_NOISE
             bits = mask | offsets[u].mask | (0 if own else flag("SUBST"))
             if own and profile.sky.leave_one_out:
                 first, last = bounds[k]
-                others = reads.others(first, last + 1, level[first : last + 1], profile.sky.alpha)
+                others = reads.others(first, last + 1, level[first : last + 1], profile.sky.alpha, trend)
                 if noise is not None:
                     terms = noise.terms(others.error, own_share=0.0)
                 bits = bits | ((others.n_kept == 0).reshape(mask.shape) * np.int16(flag("NODATA")))
-                return _Final(
+                return Final(
                     offset + np.float32(np.nan_to_num(offsets[u].median_dn)),
                     terms,
                     bits.ravel().astype(np.uint8),
                     np.zeros(2),
+                    first,
                     others,
+                    trend,
                 )
             if noise is not None:
                 terms = noise.terms(offsets[u].error.ravel(), own_share=1 / offsets[k].n_frames if own else 0.0)
-            return _Final(
-                offset - _or_zero(offsets[u].value.ravel()), terms, bits.ravel().astype(np.uint8), np.zeros(2)
+            return Final(
+                offset - or_zero(offsets[u].value.ravel()),
+                terms,
+                bits.ravel().astype(np.uint8),
+                np.zeros(2),
+                bounds[k][0],
+                trend=trend,
             )
 
         step = max(1, PIECE_PIXELS // n_pixels)
-        room = [_Room(min(step, n), n_pixels, errors=errors) for _ in range(THREADS + 1)]
+        room = [Room(min(step, n), n_pixels, errors=errors) for _ in range(THREADS + 1)]
 
-        def finish(number: int, first: int, end: int, shared: Future[_Final]) -> CalibratedBlock:
+        def finish(number: int, first: int, end: int, shared: Future[Final]) -> CalibratedBlock:
             made = reads.finish(first, end, level[first:end], shared.result(), room[number % len(room)])
             shift[first:end] = made.shift
             if release is not None:
@@ -240,130 +245,9 @@ def calibrate_scan(
     )
 
 
-@dataclass(frozen=True)
-class _Final:
-    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits, likely shift.
-
-    Where each frame is left out of its own sky offset, that of the sky is still to come, from the others.
-    """
-
-    offset: NDArray[np.float32]
-    noise: NoiseTerms
-    flags: NDArray[np.uint8]
-    hint: NDArray[np.float64]
-    others: Others | None = None
-
-
-_NO_NOISE = NoiseTerms(*(np.zeros(0, np.float32) for _ in range(3)))
-"""Where no errors are wanted."""
-
-
-class _Room:
-    """Arrays for one piece of final frames."""
-
-    def __init__(self, n: int, n_pixels: int, *, errors: bool) -> None:
-        self.value = np.empty((n, n_pixels), np.float32)
-        self.error = np.empty((n if errors else 0, n_pixels), np.float32)
-        self.mask = np.empty((n, n_pixels), np.uint8)
-
-    def part(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
-        """Return the arrays of some of the frames."""
-        return self.value[first:end], self.error[first:end], self.mask[first:end]
-
-
-@dataclass(frozen=True)
-class _Reads:
-    """The raw frames of a scan, shape (n, n_pixels), and how they are calibrated."""
-
-    plus: NDArray[Any]
-    minus: NDArray[Any] | None
-    saturation_dn: float
-    scale: NDArray[np.float32]
-    offset: NDArray[np.float32]
-    good: NDArray[np.bool_]
-
-    @property
-    def n_pixels(self) -> int:
-        return len(self.scale)
-
-    def _formed(self, first: int, end: int) -> dict[str, Any]:
-        return {
-            "plus": self.plus[first:end],
-            "minus": None if self.minus is None else self.minus[first:end],
-            "saturation_dn": self.saturation_dn,
-            "scale": self.scale,
-            "offset": self.offset,
-        }
-
-    def frames(self, first: int, end: int) -> NDArray[np.float32]:
-        """Return some calibrated frames."""
-        return form_read(**self._formed(first, end))
-
-    def levels(self, first: int, end: int) -> NDArray[np.float64]:
-        """Return the levels of some calibrated frames."""
-        return read_levels(**self._formed(first, end), good=self.good)
-
-    def trimmed(self, first: int, end: int, levels: NDArray[np.float64], alpha: float) -> TrimmedReads:
-        """Return the trimmed mean of some calibrated frames, still to be filled in."""
-        return TrimmedReads(**self._formed(first, end), levels=levels, alpha=alpha)
-
-    def others(self, first: int, end: int, levels: NDArray[np.float64], alpha: float) -> Others:
-        """Return what the frames of a block say about each other's sky."""
-        above = levels.astype(np.float32)[:, None]
-
-        def samples(start: int, stop: int) -> NDArray[np.float32]:
-            part = slice(start, stop)
-            formed = form_read(
-                self.plus[first:end, part],
-                None if self.minus is None else self.minus[first:end, part],
-                saturation_dn=self.saturation_dn,
-                scale=self.scale[part],
-                offset=self.offset[part],
-            )
-            formed -= above
-            return formed
-
-        return others_of(samples, self.n_pixels, alpha)
-
-    def finish(self, first: int, end: int, level: NDArray[np.float64], final: _Final, room: _Room) -> FinishedFrames:
-        """Calibrate some frames of a block to the end."""
-        n = end - first
-        if final.others is None:
-            return self._finish(first, end, level, final.offset, final, room.part(0, n))
-        shift = np.empty(n)
-        for k in range(n):
-            own = self.frames(first + k, first + k + 1)[0]
-            own -= np.float32(level[k])
-            offset = final.offset - _or_zero(final.others.offset(own))
-            one = slice(k, k + 1)
-            shift[one] = self._finish(first + k, first + k + 1, level[one], offset, final, room.part(k, k + 1)).shift
-        return FinishedFrames(*room.part(0, n), shift)
-
-    def _finish(
-        self,
-        first: int,
-        end: int,
-        level: NDArray[np.float64],
-        offset: NDArray[np.float32],
-        final: _Final,
-        out: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
-    ) -> FinishedFrames:
-        return finish_frames(
-            **{**self._formed(first, end), "offset": offset},
-            level=level,
-            good=self.good,
-            noise=final.noise,
-            flags=final.flags,
-            hint=final.hint,
-            saturated=flag("SATUR"),
-            no_data=flag("NODATA"),
-            out=out,
-        )
-
-
 def _sky_offsets(
     pool: ThreadPoolExecutor,
-    reads: _Reads,
+    reads: Reads,
     bounds: tuple[tuple[int, int], ...],
     level: NDArray[np.float64],
     good: NDArray[np.bool_],
@@ -373,6 +257,7 @@ def _sky_offsets(
     """Return the sky offset of every block, under way; write the levels of the frames."""
     alpha, cells = profile.sky.alpha, profile.detector.cells
     offsets: list[Future[SkyOffset]] = []
+    trends: dict[int, SkyTrend] = {}
 
     def take_levels(first: int, end: int) -> None:
         level[first:end] = reads.levels(first, end)
@@ -381,11 +266,20 @@ def _sky_offsets(
         wait(before)
         trimmed.trim(start, stop)
 
+    def follow(trimmed: TrimmedReads, first: int, end: int, before: list[Future[None]]) -> None:
+        wait(before)
+        found = reads.trend(first, end, level[first:end], profile.sky)
+        if found is not None:
+            trends[first] = found
+            trimmed.trend = found.weights, trend_images(found, reads.shape)
+
     def conclude(trimmed: TrimmedReads, first: int, end: int, before: list[Future[None]]) -> SkyOffset:
         for part in before:
             part.result()
         release(first, end)
-        return sky_offset(trimmed.result, level[first:end], good=good, first=first, cells=cells)
+        return sky_offset(
+            trimmed.result, level[first:end], good=good, first=first, cells=cells, trend=trends.get(first)
+        )
 
     def single(first: int, end: int) -> SkyOffset:
         return make_sky_offset(
@@ -404,17 +298,16 @@ def _sky_offsets(
             offsets.append(pool.submit(single, first, end))
             continue
         trimmed = reads.trimmed(first, end, level[first:end], alpha)
-        parts = [pool.submit(trim, trimmed, a, b, levels) for a, b in shares(reads.n_pixels, TILE)]
-        offsets.append(pool.submit(conclude, trimmed, first, end, parts))
+        before = levels
+        if profile.sky.trend_degree:
+            before = [*levels, pool.submit(follow, trimmed, first, end, levels)]
+        parts = [pool.submit(trim, trimmed, a, b, before) for a, b in shares(reads.n_pixels, TILE)]
+        offsets.append(pool.submit(conclude, trimmed, first, end, [*before, *parts]))
     return offsets
 
 
 def _keep(first: int, end: int) -> None:
     """Let no frame go."""
-
-
-def _or_zero(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.where(np.isfinite(values), values, np.float32(0))
 
 
 def _deliver(piece: Future[CalibratedBlock], sink: Callable[[CalibratedBlock], None] | None) -> None:
@@ -507,5 +400,5 @@ class _NoiseModel:
         """Return the variance of a final frame; ``own_share`` is the weight that a frame has in its own offset."""
         # var(F − S) = var F + var S − 2 cov(F, S), and a frame of n makes up 1/n of its own offset.
         kept = np.float32(1 - 2 * own_share)
-        constant = _or_zero(sky_error) ** 2
+        constant = or_zero(sky_error) ** 2
         return NoiseTerms(constant + kept * self.constant, kept * self.linear, kept * self.quadratic)

@@ -12,6 +12,7 @@ from calib import kernels
 from calib.flags import flag
 from calib.kernels import frame_medians
 from calib.regions import cell_medians, cell_medians_and_means, mad_sigma, nan_median
+from calib.sky_trend import SkyTrend
 
 __all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset", "sky_offset"]
 
@@ -40,6 +41,8 @@ class SkyOffset:
         1σ of a cell.
     median_dn : float
         What was subtracted to make the median zero, DN.
+    trend : SkyTrend or None
+        What the frames were freed of before they were averaged.
     """
 
     first: int
@@ -53,6 +56,7 @@ class SkyOffset:
     cells_dn: NDArray[np.float64]
     cell_error_dn: float
     median_dn: float
+    trend: SkyTrend | None = None
 
     @property
     def n_frames(self) -> int:
@@ -140,6 +144,7 @@ def sky_offset(
     good: NDArray[np.bool_],
     first: int,
     cells: tuple[int, int],
+    trend: SkyTrend | None = None,
 ) -> SkyOffset:
     """Return the sky offset of a block, with what the checks need, from the trimmed means of its frames.
 
@@ -149,6 +154,8 @@ def sky_offset(
         Trimmed means of F_k − l_k over the block and over its halves, DN; NaN for the second half of a single frame.
     levels, good, first, cells
         As in `make_sky_offset`.
+    trend : SkyTrend, optional
+        What the frames were freed of.
     """
     shape, n = good.shape, len(levels)
     whole = fit.whole
@@ -182,6 +189,7 @@ def sky_offset(
         cells_dn=offset_cells.mean,
         cell_error_dn=float(zero.medians[3]) / float(np.sqrt(per_cell)),
         median_dn=float(np.float32(zero.medians[0])),
+        trend=trend,
     )
 
 

@@ -19,6 +19,7 @@ from calib.archive.lineage import ancestors
 from calib.archive.products import frames_path, sky_offsets_path
 from calib.errors import CalibError
 from calib.flags import flag, usable
+from calib.sky_trend import enlarged
 from monitor.collect import Collector, Snapshot
 from monitor.collect_frames import RawFile, product_frame, raw_frame
 
@@ -71,7 +72,7 @@ class ScanData:
         Of the table ``sky_offsets``, in order.
     frames : dict of ndarray
         Per frame, by the columns of the product's table ``FRAMES`` in small letters: ``time``, ``level``, ``shift``,
-        ``block``, ``used``; empty if the product is gone.
+        ``block``, ``used``, and ``trend`` (rms over cells) if one was followed; empty if the product is gone.
     lineage : tuple of (int, str, str)
         Steps away, role, path of everything it was made from.
     raw : tuple of RawFile
@@ -222,13 +223,21 @@ def left_out(snapshot: Snapshot, scan: ScanData, frame: int) -> bool:
 
 
 def offset_of(collector: Collector, scan: ScanData, frame: int) -> NDArray[np.float32] | None:
-    """Return what was subtracted from a frame: the sky offset used minus the shift, DN; None if unknown."""
+    """Return what was subtracted from a frame: sky offset used, plus trend, minus shift, DN; None if unknown."""
     cube = collector.image(scan.offsets_path, "SCI")
     used = scan.frames.get("used")
     if cube is None or used is None or not 0 <= frame < len(used) or not 0 <= used[frame] < len(cube):
         return None
     shift = float(np.nan_to_num(scan.frames["shift"][frame])) if "shift" in scan.frames else 0.0
-    return np.asarray(np.nan_to_num(cube[used[frame]]) - np.float32(shift), np.float32)
+    offset = np.asarray(np.nan_to_num(cube[used[frame]]) - np.float32(shift), np.float32)
+    trend = trend_of(collector, scan, frame)
+    return offset if trend is None else offset + enlarged(trend, offset.shape)
+
+
+def trend_of(collector: Collector, scan: ScanData, frame: int) -> NDArray[np.float32] | None:
+    """Return the trend that was subtracted from a frame besides the offset, by cell, DN; None where there is none."""
+    cells = collector.image(scan.offsets_path, "TREND") if "trend" in scan.frames else None
+    return None if cells is None or not 0 <= frame < len(cells) else np.asarray(cells[frame], np.float32)
 
 
 @dataclass(frozen=True)

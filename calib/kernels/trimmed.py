@@ -36,7 +36,13 @@ class TrimmedHalves(NamedTuple):
 
 
 @kernel
-def _load(plus, minus, calibration, levels, first, last, tile):  # type: ignore[no-untyped-def]
+def _take_away(image, weight, row):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        row[i] -= weight * image[i]
+
+
+@kernel
+def _load(plus, minus, calibration, levels, trend, first, last, tile):  # type: ignore[no-untyped-def]
     """Form some pixels of all frames; what is missing is +inf, so that it sorts behind everything else."""
     saturation, scale, offset = calibration
     here = saturation, scale[first:last], offset[first:last]
@@ -47,6 +53,9 @@ def _load(plus, minus, calibration, levels, first, last, tile):  # type: ignore[
             form_pair(
                 plus[k, first:last], minus[k, first:last], here, levels[k], np.float32(np.inf), tile[k, : last - first]
             )
+        if trend is not None:
+            for d in range(trend[0].shape[1]):
+                _take_away(trend[1][d, first:last], trend[0][k, d], tile[k, : last - first])
 
 
 @kernel
@@ -202,7 +211,7 @@ def _trim_incomplete(side, index, n, count, networks, alpha, out):  # type: igno
 
 @kernel
 def _trimmed_halves(  # type: ignore[no-untyped-def]
-    plus, minus, calibration, levels, networks, alpha, code, start, stop, count, out
+    plus, minus, calibration, levels, trend, networks, alpha, code, start, stop, count, out
 ):
     n = plus.shape[0]
     half = n // 2
@@ -218,7 +227,7 @@ def _trimmed_halves(  # type: ignore[no-untyped-def]
         width = b - a
         c = count[a:b]
         c[:] = n
-        _load(plus, minus, calibration, levels, a, b, tile)
+        _load(plus, minus, calibration, levels, trend, a, b, tile)
         if code == 0:
             _trimmed_rows(tile, c, networks, alpha, mean[a:b], error[a:b], low_mean[a:b], first[a:b], second[a:b])
             continue
@@ -254,6 +263,12 @@ class TrimmedReads:
         As in `calib.kernels.form_read`; at least two frames.
     levels, alpha
         As in `trimmed_mean`; the levels need not be there before pixels are trimmed.
+
+    Attributes
+    ----------
+    trend : tuple of ndarray of float32, optional
+        Weights, shape (n_frames, m), and images, shape (m, n_pixels), DN: each frame is freed of weights · images, too.
+        May be set until pixels are trimmed.
     """
 
     def __init__(
@@ -275,6 +290,7 @@ class TrimmedReads:
         if n <= MOST_ROWS and n_pixels >= LEAST_PIXELS:
             code = trimming_code(n, *(int(alpha * m) for m in (n, half, n - half))).address
         self.levels = levels
+        self.trend: tuple[F4, F4] | None = None
         self._frames = plus, minus, (np.float32(saturation_dn), scale, offset)
         self._network = (
             (sorting_network(half), sorting_network(n - half), *merging_network(half, n - half)),
@@ -287,7 +303,14 @@ class TrimmedReads:
         whole, first, second = self.result
         out = (whole.mean, whole.error, whole.low_mean, first, second)
         _trimmed_halves(
-            *self._frames, self.levels.astype(np.float32), *self._network, start, stop, whole.n_samples, out
+            *self._frames,
+            self.levels.astype(np.float32),
+            self.trend,
+            *self._network,
+            start,
+            stop,
+            whole.n_samples,
+            out,
         )
 
 

@@ -210,6 +210,8 @@ class Scan:
         parts = [f"frame {k} of 0–{scan.row['n_frames'] - 1}", "" if own is None else f"block {own}"]
         ours = "offset of its other frames" if left_out(snapshot, scan, k) else "own offset"
         parts += [f"offset of block {used}" if used != own else ours] if used is not None else []
+        trend = scan.frames.get("trend")
+        parts += [f"its trend {trend[k]:.1f} DN rms"] if trend is not None and k < len(trend) and used == own else []
         parts += [words.utc_time(time[k])] if time is not None and k < len(time) else []
         self._slider.state = {
             "n": int(scan.row["n_frames"]),

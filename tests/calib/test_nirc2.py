@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
+from scipy import ndimage
 from small_camera import rows, run
 
 from calib.archive.database import Archive
@@ -79,6 +80,24 @@ class Reduced:
         mean = trimmed_mean(stack.reshape(len(frames), -1), np.zeros(len(frames)), alpha).mean
         return (mean - np.nanmedian(mean)).reshape(self.bad.shape)
 
+    def offset_without(self, k: int) -> Image:
+        """What the other frames of its block say of the sky in frame k: pattern and trend, the latter by `polyfit`."""
+        others = [i for i in self.block_of(k) if i != k]
+        stack = self.before[others] - self.levels[others, None, None].astype(np.float32)
+        size = 1024 // 16
+        cells = np.nanmedian(stack.reshape(len(others), 16, size, 16, size), axis=(2, 4))
+        found = np.polyfit(others, cells.reshape(len(others), -1), 2)
+        middle = np.polynomial.polynomial.polyvander(np.arange(23.0), 2)[:, ::-1].mean(axis=0) @ found
+
+        def trend(i: int) -> Image:
+            wide = np.pad((np.polyval(found, i) - middle).reshape(16, 16), 1, mode="edge")
+            places = (np.arange(1024) + 0.5) / size + 0.5
+            return ndimage.map_coordinates(wide, np.meshgrid(places, places, indexing="ij"), order=1)
+
+        stack -= np.stack([trend(i) for i in others]).astype(np.float32)
+        mean = trimmed_mean(stack.reshape(len(others), -1), np.zeros(len(others)), 0.2).mean
+        return (mean - np.nanmedian(mean)).reshape(self.bad.shape) + trend(k).astype(np.float32)
+
     def block_of(self, k: int) -> list[int]:
         return next(list(range(a, b)) for a, b in self.bounds if a <= k < b)
 
@@ -90,10 +109,10 @@ def reduced(tmp_path_factory: pytest.TempPathFactory) -> Reduced:
 
 def test_the_scan_is_calibrated_with_the_supplied_masters_and_says_so(reduced: Reduced) -> None:
     (scan,) = rows(reduced.root, "scans")
-    assert (scan["night"], scan["n_frames"], scan["n_blocks"], scan["n_rejected"]) == (NIGHT, 23, 2, 0)
+    assert (scan["night"], scan["n_frames"], scan["n_blocks"], scan["n_rejected"]) == (NIGHT, 23, 1, 0)
     assert scan["status"] == "calibrated"
     assert {scan[k] for k in ("dark_night", "dark_status", "canonical_night", "canonical_status")} == {"supplied"}
-    assert reduced.bounds == [(0, 12), (12, 23)]
+    assert reduced.bounds == [(0, 23)]
     for name in ("dark-CDS", "responsivity"):
         header = fits.getheader(reduced.root / "supplied" / "Ks" / f"{name}.fits")
         assert header["STATUS"] == "supplied"
@@ -139,22 +158,19 @@ def factor(n: int, *, leave_one_out: bool) -> float:
 def test_what_is_left_is_noise(reduced: Reduced) -> None:
     """The scatter of every frame is that of its differences with its neighbours, times what its sky offset adds.
 
-    The mean of 11 others, a fifth trimmed at each end, adds 5 % (of 10, also 5 %). In the frame's own offset its sample
-    would have the weight 1 / (0.6 n) if kept: the core of the distribution would shrink by 8 %. What comes on top is
-    the sky that changes during the block: cells of some DN, most in the first and last frame.
+    The mean of 22 others, a fifth trimmed at each end, adds 2 %. In the frame's own offset its sample would have the
+    weight 1 / (0.6 n) if kept: the core of the distribution would shrink by 4 %. What comes on top is sky that changes
+    faster than its trend: cells of some DN, most in the first frame.
     """
     pairs = [(a - b) / np.float32(np.sqrt(2)) for a, b in itertools.pairwise(reduced.before)]
     noise = [mad_sigma(p - smooth(p)) for p in pairs]
-    own, others, sharp, plain = [], [], [], []
+    sharp, plain = [], []
     for k, frame in enumerate(reduced.final):
         block = reduced.block_of(k)
         near = np.mean(noise[max(k - 1, 0) : k + 1])
         expected = factor(len(block), leave_one_out=True)
         plain.append(mad_sigma(frame) / near / expected)
         sharp.append(mad_sigma(frame - smooth(frame)) / near / expected)
-        others.append(mad_sigma(frame) / expected)
-        whole = reduced.before[k] - reduced.offset(block)
-        own.append(mad_sigma(whole) / factor(len(block), leave_one_out=False))
     mads = [mad_sigma(f) for f in reduced.final]
     stated = [float(np.nanmedian(e)) for e in reduced.error]
     print(
@@ -163,17 +179,15 @@ def test_what_is_left_is_noise(reduced: Reduced) -> None:
     print(f"  (median {np.median(mads):.1f}), errors {min(stated):.1f}-{max(stated):.1f} DN")
     print(f"  MAD over what is expected of each frame {min(plain):.3f}-{max(plain):.3f}, within 5 % in", end=" ")
     print(f"{sum(abs(p - 1) < 0.05 for p in plain)} of 23; without cells of 64 px {min(sharp):.3f}-{max(sharp):.3f}")
-    print(
-        f"  noise of a frame that follows: median {np.median(others):.1f} DN, from own offsets {np.median(own):.1f} DN"
-    )
+    within = sum(abs(m / PAIR_NOISE_DN - 1) < 0.05 for m in mads)
+    print(f"  within 5 % of {PAIR_NOISE_DN} DN: {within} of 23")
     # Frame by frame, each against its own neighbours.
     assert sharp == pytest.approx([1] * 23, abs=0.03)
     assert plain == pytest.approx([1] * 23, abs=0.08)
-    assert sum(abs(p - 1) < 0.05 for p in plain) >= 19
-    # Against the noise of pairs that the issue gives.
-    assert np.median(own) == pytest.approx(PAIR_NOISE_DN, rel=0.05)
-    assert np.median(others) == pytest.approx(PAIR_NOISE_DN, rel=0.05)
-    assert others == pytest.approx([PAIR_NOISE_DN] * 23, rel=0.08)
+    # Against the noise of pairs that the issue gives. The pattern of the first frame is one that no other has.
+    assert np.median(mads) == pytest.approx(PAIR_NOISE_DN, rel=0.03)
+    assert mads[1:] == pytest.approx([PAIR_NOISE_DN] * 22, rel=0.05)
+    assert mads[0] == pytest.approx(PAIR_NOISE_DN, rel=0.12)
     # The gain of the manual foretells 12 % more noise than there is.
     assert np.array(stated) / mads == pytest.approx([1.1] * 23, abs=0.06)
 
@@ -211,7 +225,7 @@ def test_bright_sources_keep_their_light(reduced: Reduced) -> None:
     """A frame's own light in its offset would be a bias: measured against offsets of the other frames made here."""
     fluxes, changes = [], []
     for k in range(23):
-        free = reduced.before[k] - reduced.offset([i for i in reduced.block_of(k) if i != k])
+        free = reduced.before[k] - reduced.offset_without(k)
         for y, x in sources(free - reduced.levels[k], 5000):
             fluxes.append(flux(free, y, x))
             changes.append(100 * (flux(reduced.final[k], y, x) / fluxes[-1] - 1))
@@ -222,12 +236,12 @@ def test_bright_sources_keep_their_light(reduced: Reduced) -> None:
         print(f"  mean {part.mean():+.2f} %, largest {part[np.argmax(np.abs(part))]:+.2f} %")
     brightest = change[bright > 20_000]
     assert len(brightest) >= 5
-    assert np.abs(brightest).max() < 1
+    assert np.abs(brightest).max() < 0.3
     assert abs(np.median(change[bright > 10_000])) < 1
     assert abs(np.average(change, weights=bright)) < 1
-    # Frames are left out of their own offsets: what is left is rounding.
+    # Frames are left out of their own offsets: what is left is how a galaxy counts in the trend of its cell.
     assert reduced.left_out
-    assert np.abs(change).max() < 0.01
+    assert np.abs(change).max() < 1
 
 
 def grid_of_stars(peak_dn: float, fwhm: float = 4.0) -> tuple[Image, list[tuple[int, int]]]:
@@ -249,10 +263,10 @@ def test_light_put_into_a_frame_comes_out_again(reduced: Reduced) -> None:
     profile = load_profile("nirc2")
     supplied = reduced.root / "supplied" / "Ks"
     masters = {"dark": master(supplied / "dark-CDS.fits"), "canonical": master(supplied / "responsivity.fits")}
-    k = 6
+    k = 2
 
     def frame(light: Image | float) -> Image:
-        raw = reduced.raw[:12].astype(np.float64)
+        raw = reduced.raw.astype(np.float64)
         raw[k] += light * np.nan_to_num(reduced.flat)
         found = []
 
@@ -264,6 +278,17 @@ def test_light_put_into_a_frame_comes_out_again(reduced: Reduced) -> None:
         return found[0]
 
     without = frame(0.0)
+    # The trend of a cell follows its median: a galaxy that fills cells is kept because the others tell it (all but
+    # what it changes in the weights of their fit).
+    y, x = np.mgrid[:1024, :1024]
+    galaxy = (PAIR_NOISE_DN * np.exp(-4 * np.log(2) * ((y - 500) ** 2 + (x - 400) ** 2) / 150**2)).astype(np.float32)
+    kept = frame(galaxy) - without
+    kept -= np.nanmedian(kept[galaxy < 1e-3])
+    share = float(
+        np.nansum(kept[300:700, 200:600]) / np.sum(galaxy[300:700, 200:600][np.isfinite(kept[300:700, 200:600])])
+    )
+    print(f"\ngalaxy of 150 pixels, 1 σ: {100 * share:.2f} % of its light comes out")
+    assert share > 0.98
     for peak_sigma in (1, 10, 100):
         stars, places = grid_of_stars(peak_sigma * PAIR_NOISE_DN)
         kept = frame(stars) - without

@@ -32,7 +32,7 @@ def test_a_sound_folder_ends_in_a_summary(raw: Path) -> None:
     assert lines[0] == "profile nirc2 is sound: bands Ks, reads CDS"
     assert f"{raw / 'n0004.fits'}: scan, band Ks, night 2011-04-12, 1 frame" in lines
     assert "26 files: 26 would be read, 0 refused" in lines
-    scan = "  2011-04-12  Ks   scan 1: 23 frames in 23 files, 06:00:00 to 06:44:00 UTC, 1 block of 12 and 1 block of 11"
+    scan = "  2011-04-12  Ks   scan 1: 23 frames in 23 files, 06:00:00 to 06:44:00 UTC, 1 block of 23"
     assert scan in lines
     assert any(line.endswith("Ks   supplied-dark: 1 file") for line in lines)
     assert "  SHRNAME   'open' × 24, missing × 1, 'closed' × 1" in lines
@@ -86,7 +86,7 @@ def test_what_is_no_fits_file_has_no_cards(tmp_path: Path) -> None:
 def test_too_few_frames_and_missing_masters_are_told_before_the_run(tmp_path: Path) -> None:
     notes = check_files(camera(), find_raw([sky(tmp_path, 4)])).notes()
     assert notes == (
-        "2011-04-12 Ks scan: 4 frames, fewer than sky.block_frames = 10",
+        "2011-04-12 Ks scan: 4 frames, fewer than sky.block_frames = 20",
         "Ks: neither an own nor a supplied dark, so scans wait for one",
         "Ks: neither an own nor a supplied flat, so scans wait for one",
     )

@@ -12,9 +12,10 @@ from supplied_camera import SHAPE, camera, masters, sky, write
 
 from calib.archive.database import Archive
 from calib.archive.status import status_lines, status_rows
+from calib.sky_trend import enlarged
 from monitor.collect import Collector, Snapshot
 from monitor.collect_night import night_rows
-from monitor.collect_scan import left_out, read_scan, read_stages, records
+from monitor.collect_scan import left_out, offset_of, read_scan, read_stages, records
 from monitor.compute import band_health, serving
 from monitor.pages.night_controls import _verdicts
 from monitor.pages.night_tables import used_html
@@ -132,6 +133,21 @@ def test_a_final_frame_that_was_not_kept_is_told_to_be_nearly_that(collector: Co
     assert stages.final is not None
     assert without.final is not None
     assert np.nanstd(stages.final - without.final) < 0.2 * np.nanstd(stages.final)
+
+
+def test_what_was_subtracted_from_a_frame_has_its_trend(collector: Collector, snapshot: Snapshot) -> None:
+    scan = read_scan(collector, snapshot, the_scan(collector))
+    cube, cells = (collector.image(scan.offsets_path, n) for n in ("SCI", "TREND"))
+    found = offset_of(collector, scan, 3)
+    assert cube is not None
+    assert cells is not None
+    assert found is not None
+    assert cells.shape == (12, 16, 16)
+    np.testing.assert_allclose(scan.frames["trend"], np.sqrt((cells**2).mean(axis=(1, 2))))
+    expected = np.nan_to_num(cube[0]) + enlarged(cells[3], found.shape) - scan.frames["shift"][3]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    page: Any = Session(collector, f"?page=scan&night={NIGHT}&band=Ks&scan=1&frame=3")._page
+    assert f"its trend {scan.frames['trend'][3]:.1f} DN rms" in page._slider.state["words"]
 
 
 def test_the_gallery_without_an_own_flat_names_the_supplied_one(collector: Collector) -> None:

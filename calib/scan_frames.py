@@ -1,0 +1,179 @@
+"""The frames of a scan on their way: levels, what a block has in common, and the last pass over each frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.flags import flag
+from calib.kernels import (
+    FinishedFrames,
+    NoiseTerms,
+    TrimmedReads,
+    finish_frames,
+    form_read,
+    read_levels,
+)
+from calib.leave_one_out import Others, others_of
+from calib.profile import SkySettings
+from calib.regions import cell_medians
+from calib.sky_trend import SkyTrend, enlarged, fit_sky_trend, trend_images
+
+__all__ = ["NO_NOISE", "Final", "Reads", "Room", "or_zero"]
+
+
+@dataclass(frozen=True)
+class Final:
+    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits, likely shift.
+
+    Where each frame is left out of its own sky offset, that of the sky is still to come, from the others; where a
+    trend is followed, that of each frame. ``first`` is the number of the block's first frame.
+    """
+
+    offset: NDArray[np.float32]
+    noise: NoiseTerms
+    flags: NDArray[np.uint8]
+    hint: NDArray[np.float64]
+    first: int
+    others: Others | None = None
+    trend: SkyTrend | None = None
+
+
+NO_NOISE = NoiseTerms(*(np.zeros(0, np.float32) for _ in range(3)))
+"""Where no errors are wanted."""
+
+
+class Room:
+    """Arrays for one piece of final frames."""
+
+    def __init__(self, n: int, n_pixels: int, *, errors: bool) -> None:
+        self.value = np.empty((n, n_pixels), np.float32)
+        self.error = np.empty((n if errors else 0, n_pixels), np.float32)
+        self.mask = np.empty((n, n_pixels), np.uint8)
+
+    def part(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+        """Return the arrays of some of the frames."""
+        return self.value[first:end], self.error[first:end], self.mask[first:end]
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The raw frames of a scan, shape (n, n_pixels), and how they are calibrated."""
+
+    plus: NDArray[Any]
+    minus: NDArray[Any] | None
+    saturation_dn: float
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    good: NDArray[np.bool_]
+    shape: tuple[int, int]
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of a frame."""
+        return len(self.scale)
+
+    def _formed(self, first: int, end: int) -> dict[str, Any]:
+        return {
+            "plus": self.plus[first:end],
+            "minus": None if self.minus is None else self.minus[first:end],
+            "saturation_dn": self.saturation_dn,
+            "scale": self.scale,
+            "offset": self.offset,
+        }
+
+    def frames(self, first: int, end: int) -> NDArray[np.float32]:
+        """Return some calibrated frames."""
+        return form_read(**self._formed(first, end))
+
+    def levels(self, first: int, end: int) -> NDArray[np.float64]:
+        """Return the levels of some calibrated frames."""
+        return read_levels(**self._formed(first, end), good=self.good)
+
+    def trimmed(self, first: int, end: int, levels: NDArray[np.float64], alpha: float) -> TrimmedReads:
+        """Return the trimmed mean of some calibrated frames, still to be filled in."""
+        return TrimmedReads(**self._formed(first, end), levels=levels, alpha=alpha)
+
+    def trend(self, first: int, end: int, levels: NDArray[np.float64], sky: SkySettings) -> SkyTrend | None:
+        """Return how the sky pattern changes within a block."""
+        good = self.good.reshape(self.shape)
+        cells = [
+            cell_medians(self.frames(k, k + 1).reshape(self.shape), good, sky.trend_cells) - level
+            for k, level in zip(range(first, end), levels, strict=True)
+        ]
+        return fit_sky_trend(np.stack(cells), sky.trend_degree, leave_one_out=sky.leave_one_out)
+
+    def others(self, first: int, end: int, levels: NDArray[np.float64], alpha: float, trend: SkyTrend | None) -> Others:
+        """Return what the frames of a block say about each other's sky, freed of its trend."""
+        above = levels.astype(np.float32)[:, None]
+        images = None if trend is None else trend_images(trend, self.shape)
+
+        def samples(start: int, stop: int) -> NDArray[np.float32]:
+            part = slice(start, stop)
+            formed = form_read(
+                self.plus[first:end, part],
+                None if self.minus is None else self.minus[first:end, part],
+                saturation_dn=self.saturation_dn,
+                scale=self.scale[part],
+                offset=self.offset[part],
+            )
+            formed -= above
+            if trend is not None and images is not None:
+                formed -= trend.weights @ images[:, part]
+            return formed
+
+        return others_of(samples, self.n_pixels, alpha)
+
+    def finish(self, first: int, end: int, level: NDArray[np.float64], final: Final, room: Room) -> FinishedFrames:
+        """Calibrate some frames of a block to the end."""
+        n = end - first
+        if final.others is None and final.trend is None:
+            return self._finish(first, end, level, final.offset, final, room.part(0, n))
+        shift = np.empty(n)
+        for k in range(n):
+            one = slice(k, k + 1)
+            offset = self._own_offset(first + k, level[k], final)
+            shift[one] = self._finish(first + k, first + k + 1, level[one], offset, final, room.part(k, k + 1)).shift
+        return FinishedFrames(*room.part(0, n), shift)
+
+    def _own_offset(self, number: int, level: float, final: Final) -> NDArray[np.float32]:
+        """Return the offset of dark and sky of one frame that has its own."""
+        k, offset = number - final.first, final.offset
+        if final.others is not None:
+            above = self.frames(number, number + 1)[0]
+            above -= np.float32(level)
+            if final.trend is not None:
+                above -= enlarged(final.trend.at(k), self.shape).ravel()
+            offset = offset - or_zero(final.others.offset(above))
+        if final.trend is not None:
+            offset = offset - enlarged(final.trend.own[k], self.shape).ravel()
+        return offset
+
+    def _finish(
+        self,
+        first: int,
+        end: int,
+        level: NDArray[np.float64],
+        offset: NDArray[np.float32],
+        final: Final,
+        out: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
+    ) -> FinishedFrames:
+        return finish_frames(
+            **{**self._formed(first, end), "offset": offset},
+            level=level,
+            good=self.good,
+            noise=final.noise,
+            flags=final.flags,
+            hint=final.hint,
+            saturated=flag("SATUR"),
+            no_data=flag("NODATA"),
+            out=out,
+        )
+
+
+def or_zero(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values with 0 where they are not finite."""
+    return np.where(np.isfinite(values), values, np.float32(0))
