@@ -18,13 +18,13 @@ from calib.archive import schema
 from calib.archive.database import Archive
 from calib.archive.decisions import Rulings, active_decisions, rulings_of
 from calib.archive.products import dark_path, read_product
-from calib.checks import Verdict, check_table, evaluate
+from calib.checks import check_table, evaluate
 from calib.comparisons import FlatComparison
 from calib.flags import usable
 from calib.profile import Profile
 from calib.regions import quadrant_medians
-from calib.scan import judge_offset, substitutes
 from calib.settling import Surveys, canonical_night, dark_night, settled_darks, settled_flats
+from calib.sky_verdicts import judge_offset, substitutes, with_ruling
 from calib.verdict import mean_flat
 
 __all__ = ["Change", "Consequences", "Flip", "what_follows", "what_would_follow"]
@@ -296,10 +296,7 @@ def _offsets(
         values = {n: float("nan") if v is None else float(v) for n, v in numbers.items()}
         level = float("nan") if row["level_dn"] is None else float(row["level_dn"])
         verdict = judge_offset(evaluate("sky_offset", values, limits), level)
-        ruling = after.sky.get(key, {}).get(row["block"])
-        if ruling is not None:
-            verdict = Verdict(ruling, "" if ruling == "accepted" else "rejected by decision", verdict.checks)
-        verdicts.append(verdict)
+        verdicts.append(with_ruling(verdict, after.sky.get(key, {}).get(row["block"])))
     for row, verdict, used in zip(rows, verdicts, substitutes(verdicts), strict=True):
         if row["status"] != verdict.status:
             product = f"sky offset {read}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calib.checks import CheckResult, Limit, Verdict, check_table, evaluate
-from calib.scan import judge_offset, ruled, scan_status, substitutes
+from calib.sky_verdicts import judge_offset, scan_status, substitutes, with_ruling
 
 __all__ = ["ScanVerdicts", "judge_blocks"]
 
@@ -62,10 +62,10 @@ def judge_blocks(blocks: Sequence[Row], limits: Mapping[str, Limit], rulings: Ma
         Block → a person's verdict.
     """
     verdicts = []
-    for block in blocks:
+    for k, block in enumerate(blocks):
         values = {n: _number(block["n_frames" if n == "frames" else n]) for n in check_table("sky_offset")}
-        verdicts.append(judge_offset(evaluate("sky_offset", values, limits), _number(block["level_dn"])))
-    verdicts = ruled(verdicts, rulings)
+        verdict = judge_offset(evaluate("sky_offset", values, limits), _number(block["level_dn"]))
+        verdicts.append(with_ruling(verdict, rulings.get(k)))
     used = substitutes(verdicts)
     return ScanVerdicts(tuple(verdicts), tuple(used), *scan_status(verdicts, used))
 

@@ -9,8 +9,9 @@ from scipy import stats
 from calib.checks import Check, CheckResult, Verdict
 from calib.flags import flag
 from calib.profile import load_profile
-from calib.scan import Master, calibrate_scan, substitutes
+from calib.scan import Master, calibrate_scan
 from calib.simulate import AirglowWaves, BrightStar, Galaxy, ShortScan, Survey
+from calib.sky_verdicts import substitutes
 
 FULL = load_profile("2mass")
 SIZE = 64
@@ -267,6 +268,15 @@ def test_without_an_accepted_one_the_best_serves_all():
     assert substitutes([twice, *verdicts("r")]) == [1, 1]  # one failed check before two
     unknown = Verdict("rejected", "", (CheckResult(RESIDUE, math.nan, 1.0),))
     assert substitutes([unknown, *verdicts("r", {0: 100.0})]) == [1, 1]
+
+
+@pytest.mark.parametrize("rejected", [(0,), (0, 1), (1, 2), (2,), (0, 1, 2)])
+def test_frames_come_in_order_whatever_blocks_wait_for_others(rejected):
+    run = Run(rulings={k: "rejected" if k in rejected else "accepted" for k in range(3)})
+    assert run.firsts == sorted(run.firsts)
+    assert len(run.value) == N_FRAMES
+    for k, (first, last) in enumerate(BLOCKS):
+        assert ((run.mask[first : last + 1] & flag("SUBST")) > 0).all() == (run.used[k] != k)
 
 
 def test_frames_that_received_another_blocks_offset_say_so():
