@@ -590,11 +590,12 @@ class ScanJob:
             with ProductStream(self.root, path, primary("frames"), plan, durable=False) as stream:
 
                 def sink(block: CalibratedBlock) -> None:
-                    stream.write("SCI", block.value)
-                    stream.write("ERR", block.error)
+                    values, errors = block.sums or (None, None)
+                    stream.write("SCI", block.value, values)
+                    stream.write("ERR", block.error, errors)
                     stream.write("DQ", block.mask)
 
-                result = calibrate_scan(loaded.raw, **arguments, sink=sink)
+                result = calibrate_scan(loaded.raw, **arguments, sink=sink, big_endian=True)
                 file = stream.finish([_frames_table(loaded, result), inputs_table(inputs)])
             made.append((file, {**meta, "kind": "frames"}, inputs))
         else:

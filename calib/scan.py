@@ -72,12 +72,15 @@ class CalibratedBlock:
         DN; NaN where a sample is saturated or its pixel has no calibration. Without rows of errors if none were wanted.
     mask : ndarray of uint8, shape (n, ny × nx)
         Bits 0–7 of `calib.flags`.
+    sums : tuple of int or None
+        Of the 32-bit words of values and errors, where these are big-endian.
     """
 
     first: int
     value: NDArray[np.float32]
     error: NDArray[np.float32]
     mask: NDArray[np.uint8]
+    sums: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def calibrate_scan(
     rulings: Mapping[int, Ruling] | None = None,
     sink: Callable[[CalibratedBlock], None] | None = None,
     errors: bool = True,
+    big_endian: bool = False,
     release: Callable[[int, int], None] | None = None,
 ) -> ScanCalibration:
     """Calibrate one read of a scan.
@@ -130,6 +134,8 @@ def calibrate_scan(
         Receives the final frames, a few at a time and in order; their arrays are used again after it returns.
     errors : bool
         Whether the final frames get errors.
+    big_endian : bool
+        Whether the sink receives values and errors in the order of bytes that a file has.
     release : callable, optional
         Told that raw frames ``first`` to ``end`` (excluded) are not needed for now.
 
@@ -176,14 +182,14 @@ def calibrate_scan(
         used = substitutes(verdicts)
         finals = _Finals(reads, bounds, level, mask, noise, profile.sky)
         step = max(1, PIECE_PIXELS // n_pixels)
-        room = [Room(min(step, n), n_pixels, errors=errors) for _ in range(THREADS + 1)]
+        room = [Room(min(step, n), n_pixels, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
 
         def finish(number: int, first: int, end: int, shared: Future[Final]) -> CalibratedBlock:
             made = reads.finish(first, end, level[first:end], shared.result(), room[number % len(room)])
             shift[first:end] = made.shift
             if release is not None:
                 release(first, end)
-            return CalibratedBlock(first, made.value, made.error, made.mask)
+            return CalibratedBlock(first, made.value, made.error, made.mask, made.sums)
 
         # Some pieces are made while the last one is on its way: their arrays are used again in turn.
         waiting: deque[Future[CalibratedBlock]] = deque()

@@ -47,16 +47,23 @@ NO_NOISE = NoiseTerms(*(np.zeros(0, np.float32) for _ in range(3)))
 
 
 class Room:
-    """Arrays for one piece of final frames."""
+    """Arrays for one piece of final frames, in native order or as they stand in a file."""
 
-    def __init__(self, n: int, n_pixels: int, *, errors: bool) -> None:
-        self.value = np.empty((n, n_pixels), np.float32)
-        self.error = np.empty((n if errors else 0, n_pixels), np.float32)
-        self.mask = np.empty((n, n_pixels), np.uint8)
+    def __init__(self, n: int, n_pixels: int, *, errors: bool, big_endian: bool) -> None:
+        self.big_endian = big_endian
+        self._value = np.empty((n, n_pixels), np.float32)
+        self._error = np.empty((n if errors else 0, n_pixels), np.float32)
+        self._mask = np.empty((n, n_pixels), np.uint8)
+
+    def raw(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+        """Return the arrays of some of the frames, to be written to."""
+        return self._value[first:end], self._error[first:end], self._mask[first:end]
 
     def part(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
-        """Return the arrays of some of the frames."""
-        return self.value[first:end], self.error[first:end], self.mask[first:end]
+        """Return the arrays of some of the frames, to be read."""
+        value, error, mask = self.raw(first, end)
+        order = ">f4" if self.big_endian else "=f4"
+        return value.view(order), error.view(order), mask
 
 
 @dataclass(frozen=True)
@@ -129,15 +136,18 @@ class Reads:
 
     def finish(self, first: int, end: int, level: NDArray[np.float64], final: Final, room: Room) -> FinishedFrames:
         """Calibrate some frames of a block to the end."""
-        n = end - first
         if final.others is None and final.trend is None:
-            return self._finish(first, end, level, final.offset, final, room.part(0, n))
-        shift = np.empty(n)
-        for k in range(n):
-            one = slice(k, k + 1)
-            offset = self._own_offset(first + k, level[k], final)
-            shift[one] = self._finish(first + k, first + k + 1, level[one], offset, final, room.part(k, k + 1)).shift
-        return FinishedFrames(*room.part(0, n), shift)
+            return self._finish(first, end, level, final.offset, final, room, 0)
+        single = [
+            self._finish(k, k + 1, level[k - first : k - first + 1], offset, final, room, k - first)
+            for k, offset in ((k, self._own_offset(k, level[k - first], final)) for k in range(first, end))
+        ]
+        sums = [made.sums for made in single if made.sums is not None]
+        return FinishedFrames(
+            *room.part(0, end - first),
+            np.concatenate([made.shift for made in single]),
+            (sum(s[0] for s in sums), sum(s[1] for s in sums)) if sums else None,
+        )
 
     def _own_offset(self, number: int, level: float, final: Final) -> NDArray[np.float32]:
         """Return the offset of dark and sky of one frame that has its own."""
@@ -159,7 +169,8 @@ class Reads:
         level: NDArray[np.float64],
         offset: NDArray[np.float32],
         final: Final,
-        out: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
+        room: Room,
+        at: int,
     ) -> FinishedFrames:
         return finish_frames(
             **{**self._formed(first, end), "offset": offset},
@@ -170,7 +181,8 @@ class Reads:
             hint=final.hint,
             saturated=flag("SATUR"),
             no_data=flag("NODATA"),
-            out=out,
+            big_endian=room.big_endian,
+            out=room.raw(at, at + end - first),
         )
 
 

@@ -216,23 +216,34 @@ class ImageStream:
         self._end = position
         _allocate(self._file.fileno(), position)
 
-    def write(self, name: str, values: NDArray[np.generic]) -> None:
-        """Append values to an extension, converted to its type."""
+    def write(self, name: str, values: NDArray[np.generic], word_sum: int | None = None) -> None:
+        """Append values to an extension, converted to its type.
+
+        Parameters
+        ----------
+        word_sum : int, optional
+            Sum of their 32-bit words, if values are already as they are to stand in the file.
+        """
         _, dtype, start, size = self._plans[name]
         if self._written[name] + values.size * dtype.itemsize > size:
             raise ValueError(f"{name} takes {size} bytes, not more")
-        plain = np.ascontiguousarray(values, dtype=dtype.newbyteorder("="))
-        if dtype.itemsize == 4:
-            view, added = self._swapped(plain)
+        if word_sum is not None and values.dtype == dtype and values.flags.c_contiguous:
+            view, added = values.reshape(-1).view(np.uint8).data, word_sum
         else:
-            view = np.ascontiguousarray(plain, dtype=dtype).data.cast("B")
-            # Where a piece does not begin with a word, zeros stand for what came before: they add nothing to the sum.
-            begun = self._written[name] % 4
-            added = ones_complement_sum(memoryview(bytes(begun) + bytes(view)) if begun else view)
+            view, added = self._converted(name, np.ascontiguousarray(values, dtype=dtype.newbyteorder("=")))
         self._sums[name] = _folded(self._sums[name] + added)
         offset = start + self._written[name]
         self._written[name] += len(view)
         self._put(view, offset)
+
+    def _converted(self, name: str, plain: NDArray[np.generic]) -> tuple[memoryview, int]:
+        _, dtype, _, _ = self._plans[name]
+        if dtype.itemsize == 4:
+            return self._swapped(plain)
+        view = np.ascontiguousarray(plain, dtype=dtype).data.cast("B")
+        # Where a piece does not begin with a word, zeros stand for what came before: they add nothing to the sum.
+        begun = self._written[name] % 4
+        return view, ones_complement_sum(memoryview(bytes(begun) + bytes(view)) if begun else view)
 
     def _put(self, view: memoryview, offset: int) -> None:
         while view:

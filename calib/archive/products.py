@@ -267,10 +267,10 @@ class ProductStream:
             self.__exit__()
             raise
 
-    def write(self, name: str, values: NDArray[np.generic]) -> None:
-        """Append values to an extension."""
+    def write(self, name: str, values: NDArray[np.generic], word_sum: int | None = None) -> None:
+        """Append values to an extension, as `ImageStream.write` does."""
         try:
-            self._stream.write(name, values)
+            self._stream.write(name, values, word_sum)
         except OSError as error:
             raise _unwritable(self._target, error) from error
 

@@ -20,6 +20,7 @@ from calib.kernels.medians import (
     take_about,
 )
 from calib.kernels.taking import SPARE
+from calib.kernels.words import big_endian, bits_of
 
 __all__ = [
     "FinishedFrames",
@@ -56,12 +57,16 @@ class NoiseTerms(NamedTuple):
 
 
 class FinishedFrames(NamedTuple):
-    """What `finish_frames` returns: values, errors and masks, each ``(n, n_pixels)``, and the shift of each frame."""
+    """What `finish_frames` returns: values, errors and masks, each ``(n, n_pixels)``, and the shift of each frame.
+
+    Where big-endian values and errors were asked for, ``sums`` are those of their 32-bit words (not folded).
+    """
 
     value: F4
     error: F4
     mask: NDArray[np.uint8]
     shift: F8
+    sums: tuple[int, int] | None
 
 
 # Form --------------------------------------------------------------------------------------------------------------
@@ -254,24 +259,54 @@ def _form_and_mask(plus, minus, k, first, last, calibration, flags, why, out, ma
         _pair_and_mask(plus[k, part], minus[k, part], here, flags[part], why, out, mask)
 
 
-@kernel
-def _lift(row, shift):  # type: ignore[no-untyped-def]
-    for i in range(row.size):
-        row[i] += shift
+# The bytes of a file are made while the samples are at hand; ``sums`` is None where native order is wanted. A row may
+# take part in one loop under one type alone, or it would not run in vectors: bits pass through registers.
 
 
 @kernel
-def _lift_and_err(row, shift, constant, linear, quadratic, out):  # type: ignore[no-untyped-def]
+def _lift(row, shift, sums):  # type: ignore[no-untyped-def]
+    if sums is None:
+        for i in range(row.size):
+            row[i] += shift
+        return
+    total = np.uint64(0)
     for i in range(row.size):
         v = row[i] + shift
-        row[i] = v
-        v = np.float32(0) if v < np.float32(0) else v  # NaN stays NaN
-        out[i] = np.sqrt(constant[i] + v * (linear[i] + v * quadratic[i]))
+        total += np.uint64(bits_of(v))
+        row[i] = big_endian(v)
+    sums[0] += total
+
+
+@kernel
+def _lifted_err(v, constant, linear, quadratic):  # type: ignore[no-untyped-def]
+    v = np.float32(0) if v < np.float32(0) else v  # NaN stays NaN
+    return np.sqrt(constant + v * (linear + v * quadratic))
+
+
+@kernel
+def _lift_and_err(row, shift, constant, linear, quadratic, out, sums):  # type: ignore[no-untyped-def]
+    if sums is None:
+        for i in range(row.size):
+            v = row[i] + shift
+            row[i] = v
+            out[i] = _lifted_err(v, constant[i], linear[i], quadratic[i])
+        return
+    values = np.uint64(0)
+    errors = np.uint64(0)
+    for i in range(row.size):
+        v = row[i] + shift
+        e = _lifted_err(v, constant[i], linear[i], quadratic[i])
+        values += np.uint64(bits_of(v))
+        errors += np.uint64(bits_of(e))
+        row[i] = big_endian(v)
+        out[i] = big_endian(e)
+    sums[0] += values
+    sums[1] += errors
 
 
 @kernel
 def _finish(  # type: ignore[no-untyped-def]
-    plus, minus, calibration, level, good, noise, flags, why, hint, value, error, mask, shift
+    plus, minus, calibration, level, good, noise, flags, why, hint, value, error, mask, shift, sums
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
@@ -304,9 +339,9 @@ def _finish(  # type: ignore[no-untyped-def]
         for k in range(n):
             lift = np.float32(shift[k]) if abs(shift[k]) < np.inf else _ZERO
             if error.shape[0] > 0:
-                _lift_and_err(value[k, a:b], lift, constant[a:b], linear[a:b], quadratic[a:b], error[k, a:b])
+                _lift_and_err(value[k, a:b], lift, constant[a:b], linear[a:b], quadratic[a:b], error[k, a:b], sums)
             else:
-                _lift(value[k, a:b], lift)
+                _lift(value[k, a:b], lift, sums)
 
 
 def finish_frames(
@@ -323,6 +358,7 @@ def finish_frames(
     saturated: int,
     no_data: int,
     hint: F8 | None = None,
+    big_endian: bool = False,
     out: tuple[F4, F4, NDArray[np.uint8]],
 ) -> FinishedFrames:
     """Make final frames: form and calibrate, restore the level, add errors and masks.
@@ -345,6 +381,8 @@ def finish_frames(
     hint : ndarray, shape (2,), optional
         Shift that is likely and how far from it to look, DN; 0 where nothing is known. Written anew from these frames.
         It makes medians cheap and changes nothing else.
+    big_endian : bool
+        Whether values and errors are wanted as they stand in a file, with the sums of their words.
     out : tuple of ndarray, shape (n, n_pixels)
         Where to write values, errors and masks; without rows for errors none are made.
 
@@ -357,5 +395,9 @@ def finish_frames(
     calibration = np.float32(saturation_dn), scale, offset
     bits = flags, (np.uint8(saturated), np.uint8(no_data))
     hint = np.zeros(2) if hint is None else hint
-    _finish(plus, minus, calibration, level, good, tuple(noise), *bits, hint, *out, shift)
-    return FinishedFrames(*out, shift)
+    sums = np.zeros(2, np.uint64) if big_endian else None
+    _finish(plus, minus, calibration, level, good, tuple(noise), *bits, hint, *out, shift, sums)
+    if sums is None:
+        return FinishedFrames(*out, shift, None)
+    value, error, mask = out
+    return FinishedFrames(value.view(">f4"), error.view(">f4"), mask, shift, (int(sums[0]), int(sums[1])))

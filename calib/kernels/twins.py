@@ -254,7 +254,7 @@ def finish_frames(
         error[:] = np.sqrt(noise.constant + light * (noise.linear + light * noise.quadratic))
     missing = np.where(plus >= saturation_dn, saturated, no_data)
     mask[:] = flags | np.where(np.isfinite(value), 0, missing)
-    return FinishedFrames(value, error, mask, shift)
+    return FinishedFrames(value, error, mask, shift, None)
 
 
 def swap_and_sum(values: F4, out: NDArray[np.uint32]) -> int:

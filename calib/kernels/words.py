@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from calib.kernels.compiled import F4, kernel
 
-__all__ = ["native_16_bit", "sum_big_endian", "swap_and_sum"]
+__all__ = ["big_endian", "bits_of", "native_16_bit", "sum_big_endian", "swap_and_sum"]
+
+_WORD = ir.IntType(32)
+
+
+@intrinsic
+def bits_of(_typing, value):  # type: ignore[no-untyped-def]
+    """Return the 32 bits of a float32 as an unsigned integer."""
+
+    def code(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], _WORD)
+
+    return types.uint32(value), code
+
+
+@intrinsic
+def big_endian(_typing, value):  # type: ignore[no-untyped-def]
+    """Return the float32 whose bytes are those of a value in reverse order: only to be stored."""
+
+    def code(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        swapped = builder.bswap(builder.bitcast(arguments[0], _WORD))
+        return builder.bitcast(swapped, arguments[0].type)
+
+    return types.float32(value), code
 
 
 @kernel

@@ -189,6 +189,16 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
         np.testing.assert_array_equal(again.value, found.value)
         np.testing.assert_array_equal(again.mask, found.mask)
         np.testing.assert_array_equal(again.shift, found.shift)
+    # As it stands in a file: the same numbers, and the sums of their words.
+    for rows in (slice(None), slice(0)):
+        value, error, mask = room()
+        stored = kernels.finish_frames(plus, minus, **common, **rest, big_endian=True, out=(value, error[rows], mask))
+        np.testing.assert_array_equal(stored.value, found.value)
+        np.testing.assert_array_equal(stored.error, found.error[rows])
+        np.testing.assert_array_equal(stored.mask, found.mask)
+        words = [twins.sum_big_endian(a.reshape(-1).view(np.uint32)) for a in (stored.value, stored.error)]
+        assert list(stored.sums) == words
+    assert found.sums is None
 
 
 @settings(max_examples=30, deadline=None)
