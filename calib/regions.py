@@ -63,14 +63,8 @@ def _grid_medians(image: Image, good: NDArray[np.bool_], grid: Grid) -> NDArray[
 
 def nan_median(values: NDArray[np.floating]) -> float:
     """Return the median of the finite values; NaN if there is none."""
-    v = values[np.isfinite(values)]
-    if v.size == 0:
-        return float("nan")
-    half = v.size // 2
-    if v.size % 2:
-        return float(np.partition(v, half)[half])
-    low, high = np.partition(v, (half - 1, half))[half - 1 : half + 1]
-    return 0.5 * (float(low) + float(high))
+    native = values.dtype in (np.float32, np.float64) and values.dtype.isnative
+    return kernels.finite_median(values if native else values.astype(np.float64))
 
 
 def mad_sigma(values: NDArray[np.floating]) -> float:

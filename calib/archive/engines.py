@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 from sqlalchemy.engine import Engine
 
 from calib.archive.place import REMEMBERED, Place
@@ -40,7 +41,7 @@ def engine_of(place: Place) -> Engine:
 
 
 def _file(place: Place) -> Engine:
-    engine = sa.create_engine(place.url, connect_args={"timeout": 30}, json_serializer=_json)
+    engine = sa.create_engine(place.url, connect_args={"timeout": 30}, json_serializer=_json, json_deserializer=_parsed)
 
     @sa.event.listens_for(engine, "connect")
     def _settings(connection: Any, _: Any) -> None:
@@ -59,7 +60,9 @@ def _server(place: Place) -> Engine:
         options["connect_timeout"] = CONNECT_S
     try:
         # A server that was restarted is found by asking before use.
-        engine = sa.create_engine(place.url, pool_pre_ping=True, connect_args=options, json_serializer=_json)
+        engine = sa.create_engine(
+            place.url, pool_pre_ping=True, connect_args=options, json_serializer=_json, json_deserializer=_parsed
+        )
     except ModuleNotFoundError as error:
         raise ArchiveError(
             f"{place.name} needs a driver that is not installed; `pip install 'vesper[postgresql]'` brings it"
@@ -86,6 +89,13 @@ def _json(value: Any) -> str:
         return json.dumps(value, allow_nan=False)
     except ValueError:
         return json.dumps(_finite(value))
+
+
+def _parsed(text: str | bytes) -> Any:
+    try:
+        return from_json(text)  # eight times as fast, and there are tens of thousands
+    except ValueError:
+        return json.loads(text)  # which takes halves of characters, too
 
 
 def _finite(value: Any) -> Any:

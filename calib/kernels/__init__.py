@@ -10,7 +10,7 @@ computes are in `calib.kernels.twins`.
 from calib.kernels.cells import CellAverages, cell_averages, cell_middles
 from calib.kernels.clipped import ClippedMean, clipped_mean
 from calib.kernels.frames import FinishedFrames, NoiseTerms, finish_frames, form_read, read_levels
-from calib.kernels.medians import frame_medians
+from calib.kernels.medians import finite_median, frame_medians
 from calib.kernels.networks import merging_network, selecting_network, sorting_network
 from calib.kernels.offsets import ZeroMedian, zero_median
 from calib.kernels.slope import SlopeFit, robust_slope
@@ -31,6 +31,7 @@ __all__ = [
     "cell_middles",
     "clipped_mean",
     "finish_frames",
+    "finite_median",
     "form_read",
     "frame_medians",
     "merging_network",

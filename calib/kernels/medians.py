@@ -11,6 +11,7 @@ from calib.kernels.taking import SPARE, take_within
 __all__ = [
     "adapted_reach",
     "extremes",
+    "finite_median",
     "frame_medians",
     "has_middle",
     "median_of",
@@ -142,6 +143,22 @@ def median_of(values):  # type: ignore[no-untyped-def]
             break  # the middle two lie on either side
     below, inside, _ = take_within(values, None, low, high, values, 0)
     return _middle(values, inside, k - below, pair)
+
+
+@kernel
+def _median_of_finite(values):  # type: ignore[no-untyped-def]
+    taken = np.empty(values.size + SPARE, values.dtype)
+    largest = values.dtype.type(np.inf)
+    _, n, _ = take_within(values, None, -largest, largest, taken, 0)
+    return median_of(taken[:n])
+
+
+def finite_median(values: NDArray[np.floating]) -> float:
+    """Return the median of the finite values of an array of float32 or float64; NaN if there is none.
+
+    Exact: the mean of the middle two where their number is even.
+    """
+    return float(_median_of_finite(np.ascontiguousarray(values).reshape(-1)))
 
 
 # Median of one frame -----------------------------------------------------------------------------------------------

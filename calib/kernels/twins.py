@@ -30,6 +30,7 @@ __all__ = [
     "cell_middles",
     "clipped_mean",
     "finish_frames",
+    "finite_median",
     "form_read",
     "frame_medians",
     "native_16_bit",
@@ -255,6 +256,12 @@ def finish_frames(
     missing = np.where(plus >= saturation_dn, saturated, no_data)
     mask[:] = flags | np.where(np.isfinite(value), 0, missing)
     return FinishedFrames(value, error, mask, shift, None)
+
+
+def finite_median(values: NDArray[np.floating]) -> float:
+    """Median of finite values; see `calib.kernels.finite_median`."""
+    finite = values[np.isfinite(values)].astype(float)
+    return float(np.median(finite)) if finite.size else float("nan")
 
 
 def swap_and_sum(values: F4, out: NDArray[np.uint32]) -> int:

@@ -558,3 +558,22 @@ def test_the_read_can_be_written_into_an_array_that_is_there():
 def test_every_public_kernel_has_a_twin():
     public = {name for name in kernels.__all__ if name.islower() and not name.endswith("_network")}
     assert set(twins.__all__) == public
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(0, 400),
+    kind=st.sampled_from([np.float32, np.float64]),
+    missing=st.sampled_from([0.0, 0.5, 1.0]),
+    ties=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_median_of_finite_values_is_that_of_numpy(n, kind, missing, ties, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(100, 30, (n, 3)).astype(kind)
+    if ties:
+        values = (values / 20).round().astype(kind)
+    values[rng.random(values.shape) < missing] = rng.choice([np.nan, np.inf, -np.inf])
+    for given_values in (values, values[::2], values.T):
+        expected = twins.finite_median(given_values)
+        assert kernels.finite_median(given_values) == pytest.approx(expected, rel=1e-15, nan_ok=True)
