@@ -70,6 +70,10 @@ def status_lines(rows: list[Row]) -> list[str]:
     return [_line(r) for r in rows]
 
 
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _line(row: Row) -> str:
     parts = []
     if row["darks"]:
@@ -84,7 +88,7 @@ def _line(row: Row) -> str:
         parts.append(f"flat {row['flat']}" + (f", {row['flat_cause']}" if row["flat"] == "rejected" else ""))
     if row["scans"]:
         n = row["sky_offsets"]
-        text = f"{row['scans']} scan{'s' if row['scans'] > 1 else ''}, {sum(n.values())} sky offsets"
+        text = f"{_number(row['scans'], 'scan')}, {_number(sum(n.values()), 'sky offset')}"
         parts.append(text + (f", {n['rejected']} rejected" if n.get("rejected") else ""))
     text = f"{row['night']} {row['band']:3} " + " | ".join(parts)
     return text + "".join(f"\n    {a['state']}: {a['text']}" for a in row["alerts"])

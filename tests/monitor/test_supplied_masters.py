@@ -81,7 +81,7 @@ def test_the_night_says_it_too(snapshot: Snapshot) -> None:
 
 def test_the_line_of_status(archive: Path) -> None:
     (line,) = status_lines(status_rows(Archive(archive)))
-    assert line == f"{NIGHT} Ks  dark supplied | flat supplied | 1 scan, 1 sky offsets"
+    assert line == f"{NIGHT} Ks  dark supplied | flat supplied | 1 scan, 1 sky offset"
 
 
 def test_own_darks_take_its_place(tmp_path: Path) -> None:
