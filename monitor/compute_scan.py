@@ -33,6 +33,7 @@ __all__ = [
     "sampled_frames",
     "scale_percent",
     "shrink",
+    "statistics_step",
     "stretch_percent",
     "window",
 ]
@@ -157,17 +158,22 @@ def cell_rms(image: NDArray[np.floating], good: NDArray[np.bool_], cells: tuple[
     return float(seen.std()) if seen.size else float("nan")
 
 
+def statistics_step(shape: tuple[int, ...]) -> int:
+    """Return the distance of the pixels that `frame_statistics` uses: odd, for even and odd columns read out unlike."""
+    return reduction(shape) | 1
+
+
 def frame_statistics(
     image: NDArray[np.floating] | None, good: NDArray[np.bool_] | None, cells: tuple[int, int]
 ) -> FrameStatistics:
     """Return the numbers of an image over good pixels; NaN where there is no image.
 
-    Of an image larger than 512 pixels a side only every so many pixels each way are used: a quarter of a million
-    tell its median to a thousandth of σ, and one steps through frames without waiting.
+    Of an image larger than 512 pixels a side only every so many pixels each way are used (`statistics_step`): a hundred
+    thousand tell its median to a few thousandths of σ, and one steps through frames without waiting.
     """
     if image is None:
         return FrameStatistics(math.nan, math.nan, math.nan)
-    every = reduction(image.shape)
+    every = statistics_step(image.shape)
     mask = np.ones(image.shape, bool) if good is None else good
     image, mask = image[::every, ::every], mask[::every, ::every]
     values = image[mask]

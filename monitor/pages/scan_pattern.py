@@ -8,7 +8,7 @@ from threading import Lock
 
 from monitor.collect import Collector, Snapshot
 from monitor.collect_scan import ScanData, read_stages
-from monitor.compute_scan import frame_statistics, reduction, sampled_frames
+from monitor.compute_scan import frame_statistics, sampled_frames, statistics_step
 
 __all__ = ["Pattern", "pattern"]
 
@@ -43,7 +43,7 @@ def _measure(collector: Collector, snapshot: Snapshot, scan: ScanData) -> Patter
         before.append(frame_statistics(stages.flattened, stages.good, grid).cell_rms)
         after.append(final.cell_rms)
         # A median of n values scatters by √(π/2)/√n of their σ.
-        every = 1 if stages.final is None else reduction(stages.final.shape)
+        every = 1 if stages.final is None else statistics_step(stages.final.shape)
         n = 0 if stages.good is None else int(stages.good.sum()) / (grid[0] * grid[1] * every**2)
         noise.append(final.sigma * math.sqrt(math.pi / 2 / n) if n else math.nan)
     return frames, before, after, noise

@@ -230,6 +230,15 @@ def test_statistics_tell_a_pattern_from_noise() -> None:
     assert frame_statistics(noise, good, (8, 8)).median == pytest.approx(1000, abs=1)
 
 
+def test_statistics_of_a_large_image_see_even_and_odd_columns_alike() -> None:
+    rng = np.random.default_rng(1)
+    image = rng.normal(1000, 10, (1024, 1024))
+    image[:, ::2] = rng.normal(1040, 14, (1024, 512))
+    found = frame_statistics(image, None, (8, 8))
+    assert found.median == pytest.approx(np.median(image), abs=0.4)
+    assert found.sigma == pytest.approx(1.4826 * np.median(np.abs(image - np.median(image))), rel=0.01)
+
+
 def test_a_few_frames_of_every_block_are_sampled() -> None:
     blocks = [{"first_frame": 0, "last_frame": 45}, {"first_frame": 46, "last_frame": 47}]
     assert sampled_frames(blocks) == [5, 17, 28, 40, 46, 47]
