@@ -42,7 +42,7 @@ def large_profile(path: Path, side: int, block_frames: int) -> Path:
     text = (resources.files("calib.profiles") / "nirc2.toml").read_text("utf-8")
     for old, new in (
         ("shape = [1024, 1024]", f"shape = [{side}, {side}]"),
-        ("block_frames = 10 ", f"block_frames = {block_frames} "),
+        ("block_frames = 20 ", f"block_frames = {block_frames} "),
         ('name = "nirc2"', 'name = "large"'),
     ):
         assert old in text, old

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.memory import measure
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = [
     f"tests.{path.parent.name}.{path.stem}"
@@ -23,3 +25,11 @@ def test_a_program_is_imported_by_itself(name: str) -> None:
     command = [sys.executable, "-c", f"import {name}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.sqlite("a benchmark makes its own archive")
+def test_the_benchmark_of_memory_calibrates_what_it_makes(tmp_path: Path) -> None:
+    peak, _, size = measure(tmp_path, frames=44, side=128, block_frames=22, final_frames=True)
+    assert 0 < peak < 2**30
+    assert size > 44 * 128**2 * 4
+    assert (tmp_path / "archive" / "nights" / "2011-04-12" / "Ks" / "scans" / "001" / "frames-CDS.fits").is_file()
