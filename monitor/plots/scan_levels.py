@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from bokeh.models import BasicTickFormatter, ColumnDataSource, HoverTool, LabelSet, Range1d, Span
+from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, HoverTool, LabelSet, Range1d, Span
 from bokeh.plotting import figure
 from numpy.typing import ArrayLike
 
@@ -63,7 +63,11 @@ class ScanLevels:
         f.add_layout(span)
         self._spans.append(span)
         f.yaxis.formatter = BasicTickFormatter(use_scientific=False)
-        f.yaxis.ticker.desired_num_ticks = 4
+        if scale == "log":
+            # Within a decade the library marks whole numbers alone, and nothing below 1.
+            f.yaxis.ticker = f.ygrid.ticker = FixedTicker(ticks=[m * 10.0**k for k in range(-4, 6) for m in (1, 2, 5)])
+        else:
+            f.yaxis.ticker.desired_num_ticks = 4
         f.xgrid.visible = False
         return f
 
