@@ -139,6 +139,9 @@ def _data_bytes(header: fits.Header) -> int:
     size = 1
     for length in axes:
         size *= length
+    # The library makes room for as many columns as are claimed: two thousand million took all the memory.
+    if "TFIELDS" in header and not 0 <= (fields := _whole(header, "TFIELDS")) <= 999:
+        raise Refusal(f"not a valid FITS file: TFIELDS is {fields}")
     pcount = card((header,), "PCOUNT") or 0
     gcount = card((header,), "GCOUNT")
     counts = (pcount, 1 if gcount is None else gcount)

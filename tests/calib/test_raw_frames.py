@@ -500,3 +500,14 @@ def test_a_scaling_of_more_digits_than_a_machine_word_is_read_or_refused(tmp_pat
     at = content.index(card.encode() + b" " * (8 - len(card)) + b"=")
     path.write_bytes(content[:at] + f"{card:8}= 99999999999999999999".ljust(80).encode() + content[at + 80 :])
     assert read_or_reason(read_frames, path, SURVEY)
+
+
+@pytest.mark.parametrize("claimed", [2**31, 1000, -1])
+@pytest.mark.parametrize("builder", [CubeFile().plain(), CubeFile().packed().plain()], ids=["table", "packed cube"])
+def test_a_table_that_claims_more_columns_than_there_may_be_is_refused_unopened(tmp_path, builder, claimed):
+    path = builder.write(tmp_path / "scan.fits")
+    content = path.read_bytes()
+    at = content.index(b"TFIELDS =")
+    path.write_bytes(content[: at + 10] + str(claimed).rjust(20).encode() + content[at + 30 :])
+    with pytest.raises(RawFileError, match=f"TFIELDS is {claimed}"):
+        read_frames(path, edited("2mass"))
