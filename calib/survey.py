@@ -23,10 +23,10 @@ from calib.alerts import update_alerts
 from calib.archive import schema
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
+from calib.archive.integrity import is_as_recorded
 from calib.archive.leave import revoke_leaves
 from calib.archive.products import (
     canonical_path,
-    file_hash,
     frames_path,
     responsivity_path,
     set_verdict,
@@ -258,7 +258,7 @@ class _Run:
                 row = self.archive.rows(sa.select(p).where(p.c.path == name))[0]
                 path = self.archive.root / name
                 stat = path.stat() if path.exists() else None
-                if stat is not None and stat.st_size == row["size"] and file_hash(path) == row["content_hash"]:
+                if stat is not None and stat.st_size == row["size"] and is_as_recorded(path, row["content_hash"]):
                     # Copied, or restored from a backup: another time, the same bytes.
                     values = {"mtime_ns": stat.st_mtime_ns}
                     connection.execute(sa.update(p).where(p.c.path == row["path"]).values(**values))

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import sqlalchemy as sa
 from calib.archive import schema
 from calib.archive.database import Archive
 from calib.archive.place import REMEMBERED
-from calib.archive.products import file_hash
 from calib.profile import Profile, parse_profile
 from calib.simulate import Survey, file_name, write_sequence
 from calib.survey import RunReport, run_survey
@@ -104,7 +104,7 @@ def content(archive: Path, *, names: Mapping[str, str] | None = None) -> dict[st
     ``names`` gives raw files that hold the same content one name.
     """
     found: dict[str, Any] = {
-        p.relative_to(archive).as_posix(): file_hash(p)
+        p.relative_to(archive).as_posix(): sha256(p.read_bytes()).hexdigest()
         for top in ("nights", "references", "supplied")
         for p in sorted((archive / top).rglob("*"))
         if p.is_file()

@@ -21,6 +21,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from calib.archive.integrity import Part, recorded_hash
 from calib.kernels import swap_and_sum
 from calib.raw.sums import ones_complement_sum
 
@@ -201,9 +202,11 @@ class ImageStream:
         self._file = path.open("wb", buffering=0)
         head = header_bytes((*_PRIMARY, *primary), 0)
         self._file.write(head)
+        self._head = Part(head)
         self._plans: dict[str, tuple[list[Card], np.dtype[np.generic], int, int]] = {}
         self._written = dict.fromkeys(extensions, 0)
         self._sums = dict.fromkeys(extensions, 0)
+        self._parts = {name: Part() for name in extensions}
         self._buffer = np.empty(0, np.uint32)
         position = len(head)
         for name, (cards, dtype, shape) in extensions.items():
@@ -234,6 +237,7 @@ class ImageStream:
         self._sums[name] = _folded(self._sums[name] + added)
         offset = start + self._written[name]
         self._written[name] += len(view)
+        self._parts[name].add(view)
         self._put(view, offset)
 
     def _converted(self, name: str, plain: NDArray[np.generic]) -> tuple[memoryview, int]:
@@ -258,15 +262,30 @@ class ImageStream:
         total = swap_and_sum(plain.reshape(-1).view(np.uint32), out)
         return out.data.cast("B"), total
 
-    def finish(self, tables: Iterable[Table]) -> None:
-        """Write the headers with their checksums, append tables, close."""
+    def finish(self, tables: Iterable[Table], *, durable: bool = False) -> str:
+        """Write the headers with their checksums, append tables, flush to disk if asked to, close.
+
+        Returns
+        -------
+        str
+            What is to be recorded of the file (`calib.archive.integrity`).
+        """
+        parts = [self._head]
         for name, (header, _, start, size) in self._plans.items():
             if self._written[name] != size:
                 raise ValueError(f"{name} has {self._written[name]} of {size} bytes")
             text = header_bytes(header, self._sums[name])
-            self._put(memoryview(text), start - len(text))
-        self._put(memoryview(b"".join(table_bytes(table) for table in tables)), self._end)
+            parts += [self._put_part(text, start - len(text)), self._parts[name]]
+            self._parts[name].add(bytes(-size % BLOCK))
+        parts.append(self._put_part(b"".join(table_bytes(table) for table in tables), self._end))
+        if durable:
+            os.fsync(self._file.fileno())
         self._file.close()
+        return recorded_hash(parts)
+
+    def _put_part(self, content: bytes, offset: int) -> Part:
+        self._put(memoryview(content), offset)
+        return Part(content)
 
     def __enter__(self) -> ImageStream:
         return self

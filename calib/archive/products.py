@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from blake3 import blake3
 from numpy.typing import NDArray
 
 from calib import __version__
 from calib.archive.fits_stream import Card, Column, ImageStream, Table, summed_header, table_bytes
+from calib.archive.integrity import Part, recorded_hash
 from calib.archive.leave import assure_leave
 from calib.checks import CheckResult
 from calib.errors import ArchiveError
 from calib.flags import FLAGS
-from calib.raw.files import ByteReader, Refusal, content_hash
-from calib.raw.hdus import walk
+from calib.raw.files import ByteReader, Refusal
+from calib.raw.hdus import Hdu, walk
 
 __all__ = [
     "Image",
@@ -70,7 +70,7 @@ class ProductFile:
     path : str
         Relative to the archive, with forward slashes.
     content_hash : str
-        BLAKE3 of the bytes, hexadecimal.
+        What `calib.archive.integrity` records of the bytes.
     """
 
     path: str
@@ -277,8 +277,7 @@ class ProductStream:
     def finish(self, tables: Sequence[Table]) -> ProductFile:
         """Complete the file and give it its name."""
         try:
-            self._stream.finish(tables)
-            found_hash = file_hash(self._part, durable=self._durable)
+            found_hash = self._stream.finish(tables, durable=self._durable)
             os.replace(self._part, self._target)
             found = self._target.stat()
         except OSError as error:
@@ -304,14 +303,6 @@ def _unwritable(path: Path, error: OSError) -> ArchiveError:
     )
 
 
-def file_hash(path: Path, *, durable: bool = False) -> str:
-    """Return the BLAKE3 (hex) of a file, as ``b3sum`` prints it; with ``durable`` flush it to disk first."""
-    with path.open("rb", buffering=0) as file:
-        if durable:
-            os.fsync(file.fileno())
-        return content_hash(file)
-
-
 def read_product(root: Path, path: str, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Return image extensions of a product in native byte order.
 
@@ -327,6 +318,18 @@ def read_product(root: Path, path: str, names: Iterable[str]) -> dict[str, NDArr
         raise ArchiveError(
             f"{root / path} cannot be read ({error}); `calib verify` lists what is damaged, `calib run` makes it anew"
         ) from error
+
+
+def _recorded(units: Sequence[Hdu], pieces: Sequence[memoryview]) -> str:
+    """Return the recorded hash of a product from its units, in the parts in which a stream takes it."""
+    parts, tables = [], Part()
+    for unit, piece in zip(units, pieces, strict=True):
+        if unit.header.get("XTENSION") == "BINTABLE":
+            tables.add(piece)
+        else:
+            header = unit.data_start - unit.start
+            parts += [Part(piece[:header]), Part(piece[header:])]
+    return recorded_hash([*parts, tables])
 
 
 def _set_cards(primary: fits.Header, status: str, cause: str) -> None:
@@ -361,10 +364,9 @@ def set_verdict(
         header = fits.Header.fromstring(bytes(content[: units[0].data_start]))
         _set_cards(header, status, cause)
         pieces[0] = memoryview(summed_header(header, int(header["DATASUM"])))
-        digest = blake3()
+        recorded = _recorded(units, pieces)
         with part.open("wb", buffering=0) as file:
             for piece in pieces:
-                digest.update(piece)
                 while piece:
                     piece = piece[file.write(piece) :]
             os.fsync(file.fileno())
@@ -375,4 +377,4 @@ def set_verdict(
             raise _unwritable(target, error) from error
         raise ArchiveError(f"{target} is damaged ({error}); delete it and run `calib run` again") from error
     found = target.stat()
-    return ProductFile(path, digest.hexdigest(), found.st_size, found.st_mtime_ns)
+    return ProductFile(path, recorded, found.st_size, found.st_mtime_ns)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from calib.archive import schema
 from calib.archive.database import Archive
-from calib.archive.products import file_hash
+from calib.archive.integrity import is_as_recorded
 
 __all__ = ["verify_archive"]
 
@@ -33,7 +33,7 @@ def verify_archive(archive: Archive, progress: Callable[[int, int, str], None]) 
         progress(k, len(rows), row["path"])
         path = archive.root / row["path"]
         try:
-            if file_hash(path) != row["content_hash"]:
+            if not is_as_recorded(path, row["content_hash"]):
                 faults.append(f"{row['path']}: altered since it was recorded")
                 _let_run_notice(path)
         except OSError as error:
