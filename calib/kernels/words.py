@@ -68,13 +68,24 @@ def _swap2(words, flip, out):  # type: ignore[no-untyped-def]
         out[i] = ((w << np.uint16(8)) | (w >> np.uint16(8))) ^ flip
 
 
+@kernel
+def _swap2_in_place(words, flip):  # type: ignore[no-untyped-def]
+    # Given the same array twice, the loop above would see that one may overtake the other and go word by word.
+    for i in range(words.size):
+        w = words[i]
+        words[i] = ((w << np.uint16(8)) | (w >> np.uint16(8))) ^ flip
+
+
 def native_16_bit(stored: NDArray[np.generic], flip: int, *, in_place: bool = False) -> NDArray[np.uint16]:
     """Return big-endian 16-bit words in native order, the bits of ``flip`` turned; same shape as ``stored``.
 
     With ``in_place`` they take the room of the stored ones, which must be contiguous.
     """
     words = stored.reshape(-1).view(np.uint16)
-    out = words if in_place else np.empty(words.shape, np.uint16)
+    if in_place:
+        _swap2_in_place(words, np.uint16(flip))
+        return words.reshape(stored.shape)
+    out = np.empty(words.shape, np.uint16)
     _swap2(words, np.uint16(flip), out)
     return out.reshape(stored.shape)
 
