@@ -599,7 +599,7 @@ class ScanJob:
                 file = stream.finish([_frames_table(loaded, result), inputs_table(inputs)])
             made.append((file, {**meta, "kind": "frames"}, inputs))
         else:
-            result = calibrate_scan(loaded.raw, **arguments)
+            result = calibrate_scan(loaded.raw, **arguments, errors=False)
         all_checks = [c for b in result.blocks for c in b.verdict.checks]
         numbers = [k for k, b in enumerate(result.blocks) for _ in b.verdict.checks]
         tables = [

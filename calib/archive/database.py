@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -176,18 +177,21 @@ def upsert(connection: Connection, table: sa.Table, rows: Iterable[Row], keep: t
     All rows must have the same columns; columns that are not given are left alone in an update.
     """
     rows = list(rows)
-    if not rows:
-        return
-    dialect = connection.dialect.name
+    if rows:
+        statement = _upsert(connection.dialect.name, table, tuple(rows[0]), keep)
+        connection.execute(statement, [dict(r) for r in rows])
+
+
+@functools.cache
+def _upsert(dialect: str, table: sa.Table, columns: tuple[str, ...], keep: tuple[str, ...]) -> sa.Insert:
+    # To put a statement together takes as long as to execute it.
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
     statement = insert(table)
     primary = [c.name for c in table.primary_key]
-    changed = {n: statement.excluded[n] for n in rows[0] if n not in primary and n not in keep}
+    changed = {n: statement.excluded[n] for n in columns if n not in primary and n not in keep}
     if changed:
-        statement = statement.on_conflict_do_update(index_elements=primary, set_=changed)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=primary)
-    connection.execute(statement, [dict(r) for r in rows])
+        return statement.on_conflict_do_update(index_elements=primary, set_=changed)
+    return statement.on_conflict_do_nothing(index_elements=primary)

@@ -27,14 +27,17 @@ SCAN = (276, 256, 256)
 ROUNDS = 5
 
 
-def interleaved(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Return the median seconds of each piece of work, one of each per round."""
+def interleaved(
+    work: dict[str, Callable[[], object]], rounds: int = ROUNDS, *, before: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Return the median seconds of each piece of work, one of each per round; ``before`` each something is done."""
     taken: dict[str, list[float]] = {name: [] for name in work}
     for function in work.values():
         function()  # compiles, warms caches
     for _ in range(rounds):
         for name, function in work.items():
             gc.collect()
+            before()
             start = time.perf_counter()
             function()
             taken[name].append(time.perf_counter() - start)
