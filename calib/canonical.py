@@ -37,7 +37,7 @@ class Candidate:
     checks: tuple[CheckResult, ...]
     ruling: Literal["accepted", "rejected"] | None = None
 
-    @property
+    @cached_property
     def sound(self) -> bool:
         """Whether the product may be compared at all."""
         if self.ruling is not None:

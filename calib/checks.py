@@ -7,9 +7,11 @@ the more telling stand first: when several fail, the first of them names the cau
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 __all__ = ["CHECKS", "Check", "CheckResult", "Limit", "Verdict", "check_table", "evaluate", "judge"]
@@ -122,9 +124,10 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def check_table(subject: str) -> dict[str, Check]:
+@functools.cache
+def check_table(subject: str) -> Mapping[str, Check]:
     """Return the checks of a subject by name, in their order of declaration."""
-    return {c.name: c for c in CHECKS if c.subject == subject}
+    return MappingProxyType({c.name: c for c in CHECKS if c.subject == subject})
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ def evaluate(subject: str, values: Mapping[str, float], limits: Mapping[str, Lim
         If a value names no check of the subject.
     """
     table = check_table(subject)
-    if unknown := set(values) - set(table):
+    if unknown := values.keys() - table.keys():
         raise KeyError(f"no such check of {subject}: {', '.join(sorted(unknown))}")
     return tuple(
         CheckResult(check, float(values[name]), limits[name].value) for name, check in table.items() if name in values

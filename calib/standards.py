@@ -257,9 +257,12 @@ class Standards:
         values = {c.check.name: _db(c.value) for c in verdict.checks}
         update |= {n: values.get(n) for n in COMPARED}
         path = responsivity_path(s.night, band)
-        changed = set()
+        changed: set[str] = set()
         if canonical_key is not None:
             self._canonicals[band][s.night] = (canonical_key, _canonical_status(verdict, s, members, rows))
+        update["canonical_key"] = canonical_key
+        if canonical_key == row["canonical_key"] and self._is_current(row, self._verdict_key(update, verdict)):
+            return changed
         with self.archive.begin() as connection:
             if canonical_key != row["canonical_key"] and canonical_key is not None:
                 flats = [compare.images(m) for m in members]
@@ -284,7 +287,6 @@ class Standards:
             if canonical_key is None and row["canonical_key"] is not None:
                 drop_product(connection, self.archive.root, canonical_path(s.night, band))
                 changed.add(s.night)
-            update["canonical_key"] = canonical_key
             if self._update_verdict(connection, schema.flats, row, update, verdict, path if row["key"] else None):
                 changed.add(s.night)
         return changed
@@ -300,6 +302,15 @@ class Standards:
 
     # Common ----------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _verdict_key(update: Row, verdict: Verdict) -> str:
+        content = update | {"checks": _as_text(verdict.checks)}
+        return combine_key("compare", json.dumps(content, sort_keys=True, default=str))
+
+    def _is_current(self, row: Row, verdict_key: str) -> bool:
+        """Return whether a row says all that there is to say, under this version of the profile."""
+        return bool(row["verdict_key"] == verdict_key and row["profile_hash"] == self._profile_hash)
+
     def _update_verdict(
         self,
         connection: sa.Connection,
@@ -310,13 +321,13 @@ class Standards:
         path: str | None,
     ) -> bool:
         """Write a verdict into row and product where it differs from what they say."""
-        content = dict(update.items()) | {"checks": _as_text(verdict.checks)}
-        verdict_key = combine_key("compare", json.dumps(content, sort_keys=True, default=str))
+        verdict_key = self._verdict_key(update, verdict)
+        if self._is_current(row, verdict_key):
+            return False
         if verdict_key == row["verdict_key"]:
             # The same outcome; yet it is a verdict under this version of the profile now.
-            if row["profile_hash"] != self._profile_hash:
-                same = sa.update(table).where(*(c == row[c.name] for c in table.primary_key))
-                connection.execute(same.values(profile_hash=self._profile_hash))
+            same = sa.update(table).where(*(c == row[c.name] for c in table.primary_key))
+            connection.execute(same.values(profile_hash=self._profile_hash))
             return False
         key = [c == row[c.name] for c in table.primary_key]
         if path is not None:
