@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -493,7 +493,11 @@ class ScanJob:
 
     def run(self) -> JobResult:
         """Do the work; without dark or canonical the files are only verified."""
-        loaded = load_sequence(self.sequence, self.profile, self.root)
+        with ThreadPoolExecutor(1) as beside:
+            # Masters are read while the frames are.
+            wanted = (self.canonical, *self.darks.values()) if self.canonical else ()
+            masters = {m.path: beside.submit(_master, self.root, m.path) for m in wanted}
+            loaded = load_sequence(self.sequence, self.profile, self.root)
         if not isinstance(loaded, Loaded):
             return JobResult(loaded)
         products: list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]] = []
@@ -501,7 +505,6 @@ class ScanJob:
         offsets: list[dict[str, Any]] = []
         if self.canonical is None:
             return JobResult(loaded.outcomes)
-        canonical = _master(self.root, self.canonical.path)
         due: list[tuple[str, MasterFile, dict[int, Any], str]] = []
         for read in self.profile.reads:
             dark = self.darks.get(read)
@@ -514,7 +517,7 @@ class ScanJob:
                 due.append((read, dark, ruled, key))
         # One read is written and hashed while the other is computed.
         with ThreadPoolExecutor(max(len(due), 1)) as pool:
-            for made in pool.map(lambda d: self._read(d[0], loaded, d[1], canonical, d[2], d[3]), due):
+            for made in pool.map(lambda d: self._read(d[0], loaded, d[1], masters, d[2], d[3]), due):
                 products += made[0]
                 scans.append(made[1])
                 offsets += made[2]
@@ -525,7 +528,7 @@ class ScanJob:
         read: str,
         loaded: Loaded,
         dark: MasterFile,
-        canonical: Master,
+        masters: Mapping[str, Future[Master]],
         ruled: Mapping[int, Any],
         key: str,
     ) -> tuple[list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]], dict[str, Any], list[dict[str, Any]]]:
@@ -562,15 +565,14 @@ class ScanJob:
                 extra=extra,
             )
 
-        master = _master(self.root, dark.path)
         shape = (len(loaded.time_mjd), *profile.detector.shape)
         meta = {"night": s.night, "band": s.band, "read": read, "scan": s.scan, "key": key}
         made: list[tuple[ProductFile, dict[str, Any], tuple[Input, ...]]] = []
         arguments: dict[str, Any] = {
             "band": s.band,
             "read": read,
-            "dark": master,
-            "canonical": canonical,
+            "dark": masters[dark.path].result(),
+            "canonical": masters[self.canonical.path].result(),
             "profile": _without_sentinels(profile) if loaded.on_disk else profile,
             "rulings": ruled,
             "release": loaded.release,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from blake3 import blake3
+from xxhash import xxh3_128
 
 from calib.archive.database import Archive
 from calib.archive.decisions import rulings
@@ -27,7 +28,7 @@ from calib.raw import group_sequences, identify
 from calib.simulate import Survey, write_night
 from calib.survey import run_survey
 from tests.bench.long_archive import lengthen, short_archive, widen
-from tests.bench.speed import ROUNDS, beside, interleaved, show
+from tests.bench.speed import ROUNDS, SCAN, beside, interleaved, show
 from tests.small_camera import run, small
 
 
@@ -165,8 +166,12 @@ def _night(profile: Profile, folder: Path, raw: list[Path], files: list[Path]) -
     spent["headers, database, the rest"] = times["calib run"] - sum(spent.values())
     print("  of it: " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in spent.items()))
     part = np.random.default_rng(2).bytes(2**26)
-    hashing = interleaved({"hash": lambda: blake3(part)})["hash"] * (read + sum(sizes)) / len(part)
-    print(f"  of the calibration, over the cores: BLAKE3 of every byte {hashing:.2f} s; reads of scans as in (a)")
+    hashing = interleaved({"raw": lambda: blake3(part), "products": lambda: xxh3_128(part)})
+    raw_s, products_s = hashing["raw"] * read / len(part), hashing["products"] * sum(sizes) / len(part)
+    print(
+        f"  of the calibration, over the cores: BLAKE3 of what is read {raw_s:.2f} s, XXH3 of what is written "
+        f"{products_s:.2f} s; reads of scans as in (a)"
+    )
 
 
 def starts(profile: Profile) -> None:
@@ -233,6 +238,7 @@ def growth() -> None:
         archive, raw, one_more = short_archive(top)
         places = {30: (archive, raw), 1290: lengthen(archive, raw, top / "long", 43)}
         print("(i) one more night of a small camera (3 bands, one scan), by the nights there are; nothing to do")
+        took: dict[int, float] = {}
         for nights, (root, known) in places.items():
             if nights > 30:
                 run(root, known)
@@ -250,9 +256,15 @@ def growth() -> None:
                 run(root, [known, one_more])
                 idle.append(time.perf_counter() - start)
                 shutil.copy2(top / "kept.sqlite", root / "archive.sqlite")
+            took[nights] = float(np.median(seconds))
             spent = {stage: float(np.median([s[stage] for s in stages])) for stage in stages[-1]}
             words = ", ".join(f"{stage} {1000 * s:.0f}" for stage, s in spent.items())
             print(
                 f"  {nights:5} nights, {scans} reads of scans: {1000 * np.median(seconds):7.0f} ms ({words}); "
                 f"{1000 * np.median(idle):.0f} ms"
             )
+        frames = 60 * 3 * 2 * SCAN[0]
+        print(
+            f"  of what the longer one takes more, a frame of a full night (60 scans × 3 bands × 2 reads) bears "
+            f"{1e6 * (took[1290] - took[30]) / frames:.0f} µs"
+        )
