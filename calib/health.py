@@ -18,9 +18,9 @@ from calib.drift import state_of
 from calib.features import Feature, follow_features, in_cell
 from calib.pixel_counts import PixelNight, pixel_nights
 from calib.profile import Profile
-from calib.regions import cell_means, cell_names, quadrant_names
 from calib.series import Series, cause_of, watch_all
-from calib.subjects import SKY, subjects
+from calib.sky_metrics import update_sky_metrics
+from calib.subjects import subjects
 
 __all__ = ["Health", "update_health"]
 
@@ -66,19 +66,18 @@ def update_health(archive: Archive, profile: Profile, rulings: Rulings) -> Healt
         follow_features(archive, profile),
         tuple(pixel_nights(archive, profile)),
     )
-    m = schema.metrics
     replace_rows(archive, schema.states, _states(archive, profile, health))
-    replace_rows(archive, m, _sky_metrics(health.series, profile), m.c.product == SKY)
+    update_sky_metrics(archive, profile, health.series)
     return health
 
 
-def replace_rows(archive: Archive, table: sa.Table, rows: list[Row], *where: sa.ColumnElement[bool]) -> None:
-    """Let a table, or that part of it, hold these rows; those that are there already are left alone."""
+def replace_rows(archive: Archive, table: sa.Table, rows: list[Row]) -> None:
+    """Let a table hold these rows; those that are there already are left alone."""
     place = itemgetter(*(list(table.c).index(c) for c in table.primary_key))
     values = itemgetter(*(c.name for c in table.c))
     # Rows as they come: there is one for every night, band and product of the survey.
     with archive.engine.connect() as connection:
-        there = {place(found): found for found in map(tuple, connection.execute(sa.select(*table.c).where(*where)))}
+        there = {place(found): found for found in map(tuple, connection.execute(sa.select(*table.c)))}
     wanted = {place(made): (row, made) for row, made in zip(rows, map(values, rows), strict=True)}
     with archive.begin() as connection:
         for gone in there.keys() - wanted.keys():
@@ -202,35 +201,3 @@ def _counted(night: str, band: str, found: list[PixelNight], profile: Profile) -
         return _state(*key, "OK", "", "px", value=total, significance=worst.significance)
     state = state_of(worst.found, profile.drift.new_pixels)
     return _state(*key, state, worst.cause, "px", value=worst.found, significance=worst.significance, since=night)
-
-
-def _sky_metrics(series: Iterable[Series], profile: Profile) -> list[Row]:
-    """Return the metrics of the sky offsets' part in proportion to the sky: deviations from its first nights, in %."""
-    rows: list[Row] = []
-    quadrants, cells = profile.detector.quadrants, profile.detector.cells
-    for s in series:
-        if s.subject.product != SKY:
-            continue
-        reference_nights = profile.canonical.reference_nights
-        reference = s.cells[: None if reference_nights == "all" else reference_nights].mean(axis=0)
-        for night, found, error in zip(s.nights, s.cells - reference, s.errors, strict=True):
-            values = dict(zip(cell_names(cells), found.ravel(), strict=True))
-            means = cell_means(found, np.isfinite(found), quadrants)
-            values |= dict(zip(quadrant_names(quadrants), means.ravel(), strict=True))
-            values["array"] = np.nanmean(found) if np.isfinite(found).any() else np.nan
-            for region, value in values.items():
-                n = {"C": 1.0, "Q": found.size / means.size, "a": float(found.size)}[region[0]]
-                rows.append(
-                    {
-                        "night": night,
-                        "band": s.band,
-                        "product": SKY,
-                        "region": region,
-                        "metric": "deviation",
-                        "value": float(value) if np.isfinite(value) else None,
-                        "error": error / float(np.sqrt(n)) if np.isfinite(error) else None,
-                        "unit": "%",
-                        "key": "",
-                    }
-                )
-    return rows
