@@ -322,8 +322,9 @@ def read_product(root: Path, path: str, names: Iterable[str]) -> dict[str, NDArr
 
 def _recorded(units: Sequence[Hdu], pieces: Sequence[memoryview]) -> str:
     """Return the recorded hash of a product from its units, in the parts in which a stream takes it."""
-    parts, tables = [], Part()
-    for unit, piece in zip(units, pieces, strict=True):
+    # The primary header, which no data follow, may have another length than it had.
+    parts, tables = [Part(pieces[0])], Part()
+    for unit, piece in zip(units[1:], pieces[1:], strict=True):
         if unit.header.get("XTENSION") == "BINTABLE":
             tables.add(piece)
         else:

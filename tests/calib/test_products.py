@@ -16,6 +16,7 @@ from calib.archive.integrity import is_as_recorded
 from calib.archive.products import (
     Image,
     ProductStream,
+    checks_table,
     inputs_table,
     primary_cards,
     read_product,
@@ -306,6 +307,19 @@ def test_writing_a_verdict_leaves_the_images_and_no_trace_of_the_last_one(settle
     assert (settled.root / path).read_bytes() == before
     assert file.content_hash == recorded
     assert is_as_recorded(settled.root / path, recorded)
+
+
+def test_the_recorded_hash_has_the_same_parts_however_a_product_was_written(tmp_path: Path) -> None:
+    images = {"SCI": Image(np.ones((3, 4), np.float32), "DN"), "DQ": Image(np.zeros((3, 4), np.int16), "", "flags")}
+    tables = [checks_table(()), inputs_table([])]
+    long = ("cloud gradient " * 200).rstrip()
+    for cause in ("", long):
+        for was in ("", long):
+            write_product(tmp_path, "later.fits", primary(status="pending", cause=was), images, tables)
+            later = set_verdict(tmp_path, "later.fits", "rejected", cause, ())
+            once = write_product(tmp_path, "once.fits", primary(status="rejected", cause=cause), images, tables)
+            assert later.content_hash == once.content_hash
+            assert (tmp_path / "later.fits").read_bytes() == (tmp_path / "once.fits").read_bytes()
 
 
 def test_flags_of_saturation_are_on_the_samples_concerned(four_nights: Night) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from blake3 import blake3
 from small_camera import Night, assert_same, rows, run, survey_of, write_raw
 
 from calib.archive import schema
@@ -26,6 +27,24 @@ def test_a_settled_archive_has_no_fault(four_nights: Night) -> None:
     n, faults = verify_archive(Archive(four_nights.root), lambda *step: seen.append(step))
     assert faults == []
     assert n == len(rows(four_nights.root, "products")) == len(seen)
+
+
+def test_an_archive_of_before_has_the_blake3_of_its_products(settled: Night) -> None:
+    p = schema.products
+    archive = Archive(settled.root)
+    with archive.begin() as connection:
+        for path in archive.rows(sa.select(p.c.path)):
+            old = blake3((settled.root / path["path"]).read_bytes()).hexdigest()
+            connection.execute(sa.update(p).where(p.c.path == path["path"]).values(content_hash=old))
+    archive.close()
+    assert verified(settled.root) == []
+    # Copied: another time, the same bytes, and nothing is made anew.
+    os.utime(settled.root / KINDS["dark"], ns=(0, 0))
+    assert run(settled.root, settled.raw).products == 0
+    (settled.root / KINDS["frames"]).write_bytes(b"SIMPLE")
+    assert verified(settled.root) == [f"{KINDS['frames']}: altered since it was recorded"]
+    run(settled.root, settled.raw)
+    assert verified(settled.root) == []
 
 
 KINDS = {
