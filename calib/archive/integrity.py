@@ -9,6 +9,7 @@ header, header and data of each image, and all tables.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from calib.raw.files import content_hash
 __all__ = ["Part", "is_as_recorded", "recorded_hash"]
 
 _NAME = "xxh3"
+_FORM = re.compile(rf"{_NAME}:(\d+(?:\+\d+)*):[0-9a-f]{{32}}")
 _PIECE_BYTES = 2**20
 
 
@@ -58,10 +60,11 @@ def is_as_recorded(path: Path, recorded: str) -> bool:
         If the file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
-        if not recorded.startswith(f"{_NAME}:"):
+        form = _FORM.fullmatch(recorded)
+        if form is None:
             return content_hash(file) == recorded
         parts, room = [], np.empty(_PIECE_BYTES, np.uint8).data
-        for length in recorded.split(":")[1].split("+"):
+        for length in form[1].split("+"):
             part, left = Part(), int(length)
             while left and (got := file.readinto(room[: min(left, len(room))])):
                 part.add(room[:got])

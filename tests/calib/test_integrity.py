@@ -81,6 +81,14 @@ def test_parts_may_come_in_any_pieces_and_empty_ones_do_not_count(parts: list[by
     )
 
 
+@pytest.mark.parametrize(
+    "recorded", ["", "xxh3:", "xxh3:2880:", "xxh3:2880+:00", "xxh3:-1:" + 32 * "0", "xxh3:x:y", "ü"]
+)
+def test_what_was_never_recorded_fits_no_file(tmp_path: Path, recorded: str) -> None:
+    written(tmp_path / "a.fits", 1)
+    assert not is_as_recorded(tmp_path / "a.fits", recorded)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        is_as_recorded(tmp_path / "a.fits", "xxh3:5:00")
+        is_as_recorded(tmp_path / "a.fits", "xxh3:5:" + 32 * "0")
