@@ -227,10 +227,10 @@ def stormy_nights(n, seed):
     values, errors, days = quiet_nights(n, seed, missing=0.1)
     rng = np.random.default_rng(seed + 1)
     for _ in range(rng.integers(0, 5)):
-        first, pattern = rng.integers(0, len(values)), SHAPES[rng.integers(0, len(SHAPES))]
+        first, pattern = rng.integers(0, max(len(values), 1)), SHAPES[rng.integers(0, len(SHAPES))]
         last = first + rng.integers(1, 60)
         values[first:last] += rng.normal(0, 2) * pattern.modes[0]
-    first = rng.integers(0, len(values))
+    first = rng.integers(0, max(len(values), 1))  # of a single night there may be no measurement
     values[first:] += np.linspace(0, rng.normal(0, 1), len(values) - first)[:, None] * SHAPES[3].modes[0]
     values[rng.random(len(values)) < 0.05, 5] = np.nan
     return values, errors, days
@@ -244,6 +244,13 @@ def plain(found):
         [s.tobytes() for s in (*found.sizes, *found.errors)],
         found.standing,
     )
+
+
+def test_no_night_at_all_makes_an_empty_chart():
+    values, errors, days = stormy_nights(1, 68)
+    assert len(values) == 0
+    found = judge(values, errors, days)
+    assert (found.nights, found.changes) == ((), ())
 
 
 @settings(max_examples=25, deadline=None)
