@@ -43,7 +43,8 @@ def update_sky_metrics(archive: Archive, profile: Profile, series: Iterable[Seri
         count = profile.canonical.reference_nights
         reference = s.cells[: None if count == "all" else count].mean(axis=0)
         for night, found, error in zip(s.nights, s.cells - reference, s.errors, strict=True):
-            key = combine_key("chart", SKY, str(profile.detector.quadrants), found.tobytes().hex(), repr(error))
+            grids = f"{found.shape} {profile.detector.quadrants}"
+            key = combine_key("chart", SKY, grids, found.tobytes().hex(), repr(float(error)))
             if there.get((night, s.band)) == key:
                 gone.discard((night, s.band))
             else:
