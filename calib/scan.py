@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from calib.checks import Verdict, evaluate
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
+from calib.kernels import or_zero
 from calib.kernels.compiled import THREADS
 from calib.profile import Profile, SkySettings
 from calib.scan_blocks import sky_offsets
-from calib.scan_frames import NO_NOISE, Final, Reads, Room, or_zero
+from calib.scan_frames import NO_NOISE, Final, Reads, Room
 from calib.scan_noise import NoiseModel
 from calib.sky import SkyOffset, block_bounds
 from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, with_ruling

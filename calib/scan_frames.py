@@ -15,6 +15,7 @@ from calib.kernels import (
     TrimmedReads,
     finish_frames,
     form_read,
+    or_zero,
     read_levels,
 )
 from calib.leave_one_out import Others, others_of
@@ -22,7 +23,7 @@ from calib.profile import SkySettings
 from calib.regions import cell_medians
 from calib.sky_trend import SkyTrend, enlarged, fit_sky_trend, trend_images
 
-__all__ = ["NO_NOISE", "Final", "Reads", "Room", "or_zero"]
+__all__ = ["NO_NOISE", "Final", "Reads", "Room"]
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,3 @@ class Reads:
             big_endian=room.big_endian,
             out=room.raw(at, at + end - first),
         )
-
-
-def or_zero(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return values with 0 where they are not finite."""
-    return np.where(np.isfinite(values), values, np.float32(0))

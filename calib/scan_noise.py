@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.kernels import NoiseTerms
+from calib.kernels import NoiseTerms, scaled_sum_of_squares
 from calib.profile import Profile
-from calib.scan_frames import or_zero
 
 __all__ = ["NoiseModel"]
 
@@ -51,5 +50,5 @@ class NoiseModel:
         """Return the variance of a final frame; ``own_share`` is the weight that a frame has in its own offset."""
         # var(F − S) = var F + var S − 2 cov(F, S), and a frame of n makes up 1/n of its own offset.
         kept = np.float32(1 - 2 * own_share)
-        constant = or_zero(sky_error) ** 2
-        return NoiseTerms(constant + kept * self.constant, kept * self.linear, kept * self.quadratic)
+        constant = scaled_sum_of_squares(sky_error, self.constant, float(kept))
+        return NoiseTerms(constant, kept * self.linear, kept * self.quadratic)

@@ -207,15 +207,16 @@ def positive_residue(skew: NDArray[np.float64]) -> float:
     the median cell counts, less the largest deficit.
     """
     excess = skew - nan_median(skew)
-    return float(np.nanmax(excess) + np.nanmin(excess)) if np.isfinite(excess).any() else float("nan")
+    return float(np.fmax.reduce(excess, axis=None) + np.fmin.reduce(excess, axis=None))
 
 
 def _largest(cells: NDArray[np.float64]) -> float:
-    return float(np.nanmax(np.abs(cells))) if np.isfinite(cells).any() else float("nan")
+    return float(np.fmax.reduce(np.abs(cells), axis=None))
 
 
 def _rms(cells: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.nanmean(cells**2))) if np.isfinite(cells).any() else float("nan")
+    known = cells[np.isfinite(cells)]
+    return float(np.sqrt((known**2).mean())) if known.size else float("nan")
 
 
 def unsteadiness(levels: NDArray[np.float64]) -> float:
@@ -223,5 +224,5 @@ def unsteadiness(levels: NDArray[np.float64]) -> float:
     k = np.flatnonzero(np.isfinite(levels))
     if len(k) < 3:
         return float("nan")
-    slope, constant = np.polyfit(k, levels[k], 1)
-    return mad_sigma(levels[k] - slope * k - constant)
+    steps, rest = k - k.mean(), levels[k] - levels[k].mean()
+    return mad_sigma(rest - (steps @ rest) / (steps @ steps) * steps)

@@ -36,6 +36,7 @@ from calib.archive.products import (
 from calib.canonical import age_nights
 from calib.health import update_health
 from calib.ingest import register_files, sequences_of, supplied_files, used_hashes, write_outcomes
+from calib.memory import kept_memory
 from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
 from calib.profile import Profile
 from calib.raw import Sequence
@@ -137,7 +138,7 @@ def run_survey(
     ArchiveError
         If another run holds the archive, or it cannot be written.
     """
-    with archive.writing():
+    with archive.writing(), kept_memory():
         return _Run(archive, profile, frames, scans, workers, mapper or ThreadMapper(workers), progress).run(raw)
 
 

@@ -69,7 +69,11 @@ def summed_header(header: fits.Header, data_sum: int) -> bytes:
 
 def header_bytes(cards: Iterable[Card], data_sum: int) -> bytes:
     """Return a header of cards as it stands in a file, its two sums among them."""
-    return _summed("".join(card_text(*card) for card in cards), data_sum)
+    return _summed(_text(cards), data_sum)
+
+
+def _text(cards: Iterable[Card]) -> str:
+    return "".join(card_text(*card) for card in cards)
 
 
 def _summed(text: str, data_sum: int) -> bytes:
@@ -203,17 +207,17 @@ class ImageStream:
         head = header_bytes((*_PRIMARY, *primary), 0)
         self._file.write(head)
         self._head = Part(head)
-        self._plans: dict[str, tuple[list[Card], np.dtype[np.generic], int, int]] = {}
+        self._plans: dict[str, tuple[str, np.dtype[np.generic], int, int]] = {}
         self._written = dict.fromkeys(extensions, 0)
         self._sums = dict.fromkeys(extensions, 0)
         self._parts = {name: Part() for name in extensions}
         self._buffer = np.empty(0, np.uint32)
         position = len(head)
         for name, (cards, dtype, shape) in extensions.items():
-            header, plain = _image_header(name, cards, dtype, shape), np.dtype(dtype).newbyteorder(">")
+            header, plain = _text(_image_header(name, cards, dtype, shape)), np.dtype(dtype).newbyteorder(">")
             size = int(np.prod(shape)) * plain.itemsize
             # The sums take as much room whatever they are.
-            start = position + len(header_bytes(header, 0))
+            start = position + len(_summed(header, 0))
             self._plans[name] = header, plain, start, size
             position = start + -(-size // BLOCK) * BLOCK
         self._end = position
@@ -274,7 +278,7 @@ class ImageStream:
         for name, (header, _, start, size) in self._plans.items():
             if self._written[name] != size:
                 raise ValueError(f"{name} has {self._written[name]} of {size} bytes")
-            text = header_bytes(header, self._sums[name])
+            text = _summed(header, self._sums[name])
             parts += [self._put_part(text, start - len(text)), self._parts[name]]
             self._parts[name].add(bytes(-size % BLOCK))
         parts.append(self._put_part(b"".join(table_bytes(table) for table in tables), self._end))

@@ -6,6 +6,7 @@ same bytes.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from calib.checks import CheckResult
 from calib.errors import ArchiveError
 from calib.flags import FLAGS
 from calib.raw.files import ByteReader, Refusal
-from calib.raw.hdus import Hdu, walk
+from calib.raw.hdus import STORED_TYPES, Hdu, walk
 
 __all__ = [
     "Image",
@@ -165,6 +166,8 @@ _PLAIN = str.maketrans(
 
 def _plain(text: str) -> str:
     # FITS cards hold printable ASCII alone.
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(c if 32 <= ord(c) < 127 else "?" for c in text.translate(_PLAIN))
 
 
@@ -312,12 +315,32 @@ def read_product(root: Path, path: str, names: Iterable[str]) -> dict[str, NDArr
         If the product is missing or damaged.
     """
     try:
-        with fits.open(root / path, memmap=False) as hdus:
-            return {n: np.asarray(hdus[n].data, dtype=hdus[n].data.dtype.newbyteorder("=")) for n in names}
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        with (root / path).open("rb", buffering=0) as file:
+            return _images(file, tuple(names))
+    except (OSError, KeyError, TypeError, ValueError, Refusal) as error:
         raise ArchiveError(
             f"{root / path} cannot be read ({error}); `calib verify` lists what is damaged, `calib run` makes it anew"
         ) from error
+
+
+def _images(file: io.FileIO, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    units: dict[str, Hdu] = {}
+    for unit in walk(file, os.fstat(file.fileno()).st_size):
+        units[unit.name] = unit
+        if units.keys() >= set(names):
+            break
+    return {name: _image(file, units[name]) for name in names}
+
+
+def _image(file: io.FileIO, unit: Hdu) -> NDArray[Any]:
+    stored = np.empty(unit.axes, STORED_TYPES[unit.bitpix])
+    file.seek(unit.data_start)
+    room = stored.reshape(-1).view(np.uint8).data
+    while room:
+        if not (got := file.readinto(room)):
+            raise ValueError(f"truncated within {unit.label}")
+        room = room[got:]
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def _recorded(units: Sequence[Hdu], pieces: Sequence[memoryview]) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.kernels.compiled import F8, finite_kernel, kernel
-from calib.kernels.medians import extremes, has_middle, median_of, middle_between
-from calib.kernels.taking import SPARE, take_within
+from calib.kernels.medians import has_middle, median_of, middle_between
+from calib.kernels.taking import SPARE, take_from, take_within
 
 __all__ = ["CellAverages", "cell_averages", "cell_middles"]
 
@@ -28,6 +29,9 @@ _LARGEST = np.finfo(np.float64).max
 
 _SIGMA_PER_MAD = 1.4826022185056018
 
+# For sums of values whose squares may not be finite.
+_any_order = functools.partial(kernel, fastmath={"nsz", "reassoc"})
+
 # Counts as `take_within` gives them.
 _NOTHING = (0, 0, 0)
 
@@ -36,11 +40,14 @@ _NOTHING = (0, 0, 0)
 def _take(image, good, cell, low, high, taken):  # type: ignore[no-untyped-def]
     """Take the values of a cell in [low, high]; return the counts of `take_within`."""
     top, bottom, left, right = cell
+    width = image.shape[1]
+    values = image.reshape(-1)
+    counts = good.reshape(-1)
     below = 0
     inside = 0
     valid = 0
     for j in range(top, bottom):
-        some = take_within(image[j, left:right], good[j, left:right], low, high, taken, inside)
+        some = take_from(values, counts, j * width + left, j * width + right, low, high, taken, inside)
         below += some[0]
         inside += some[1]
         valid += some[2]
@@ -66,17 +73,36 @@ def _next_reach(reach, inside, valid):  # type: ignore[no-untyped-def]
     return reach * np.float32(1.5) if inside < valid // 10 else reach
 
 
+@_any_order
+def _mean_and_sigma(values):  # type: ignore[no-untyped-def]
+    about = values[0]
+    total = values.dtype.type(0)
+    squares = values.dtype.type(0)
+    for i in range(values.size):
+        d = values[i] - about
+        total += d
+        squares += d * d
+    mean = total / values.size
+    return values.dtype.type(about + mean), values.dtype.type(np.sqrt(max(squares / values.size - mean * mean, 0.0)))
+
+
 @kernel
-def _middle_anywhere(values, reach):  # type: ignore[no-untyped-def]
-    """Return the median of values, which it overwrites, and how far from it to look for the next."""
+def _middle_anywhere(values, guess, taken):  # type: ignore[no-untyped-def]
+    """Return the median of finite values, and how far from it to look for the next: 0 if the guess was no good."""
     if values.size == 0:
-        return np.nan, reach
-    if reach > 0:
-        reach *= np.float32(2)
+        return np.nan, values.dtype.type(0)
+    mean, sigma = _mean_and_sigma(values)
+    # With few outliers a quarter of the values lie there, and the middle one.
+    low = mean - values.dtype.type(0.3) * sigma
+    high = mean + values.dtype.type(0.3) * sigma
+    found = take_within(values, None, low, high, taken, 0)
+    if has_middle(found):
+        middle = middle_between(taken, found, low, high)
     else:
-        low, high = extremes(values)
-        reach = (high - low) / np.float32(32)
-    return median_of(values), reach
+        taken[: values.size] = values
+        middle = median_of(taken[: values.size])
+    reach = values.dtype.type(0.15) * sigma
+    return middle, (reach if abs(middle - guess) < reach else values.dtype.type(0))
 
 
 @kernel
@@ -88,7 +114,8 @@ def _middle_near(found, guess, reach, taken):  # type: ignore[no-untyped-def]
 
 @kernel
 def _middles(image, good, rows, columns, out):  # type: ignore[no-untyped-def]
-    taken = _room(image, rows, columns)
+    room = _room(image, rows, columns)
+    taken = np.empty_like(room)
     guess = image.dtype.type(0)
     reach = image.dtype.type(0)
     for j in range(out.shape[0]):
@@ -98,8 +125,8 @@ def _middles(image, good, rows, columns, out):  # type: ignore[no-untyped-def]
             if has_middle(found):
                 out[j, i], reach = _middle_near(found, guess, reach, taken)
             else:
-                m = _take(image, good, cell, -_LARGEST, _LARGEST, taken)[1]
-                out[j, i], reach = _middle_anywhere(taken[:m], reach)
+                m = _take(image, good, cell, -_LARGEST, _LARGEST, room)[1]
+                out[j, i], reach = _middle_anywhere(room[:m], guess, taken)
             guess = image.dtype.type(out[j, i])
 
 
@@ -109,8 +136,7 @@ def _middle_of(values, guess, reach, taken):  # type: ignore[no-untyped-def]
     found = take_within(values, None, guess - reach, guess + reach, taken, 0) if reach > 0 else _NOTHING
     if has_middle(found):
         return _middle_near(found, guess, reach, taken)
-    taken[: values.size] = values
-    return _middle_anywhere(taken[: values.size], reach)
+    return _middle_anywhere(values, guess, taken)
 
 
 @kernel

@@ -11,7 +11,7 @@ from calib.kernels.compiled import F4, F8, kernel
 from calib.kernels.medians import row_median, scratch_for
 from calib.kernels.trimmed import TrimmedHalves
 
-__all__ = ["ZeroMedian", "zero_median"]
+__all__ = ["ZeroMedian", "or_zero", "scaled_sum_of_squares", "zero_median"]
 
 
 class ZeroMedian(NamedTuple):
@@ -85,3 +85,31 @@ def zero_median(fit: TrimmedHalves, good: NDArray[np.bool_], least: int) -> Zero
     arrays = fit.whole.mean, fit.first, fit.second, fit.whole.low_mean, fit.whole.error
     n = _zero_median(arrays, fit.whole.n_samples, good, least, out, medians)
     return ZeroMedian(value, first, second, difference, skew, medians, int(n))
+
+
+@kernel
+def _or_zero(values, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        v = values[i]
+        out[i] = v if abs(v) < np.inf else np.float32(0)
+
+
+def or_zero(values: F4) -> F4:
+    """Return values, shape ``(n_pixels,)``, with 0 where they are not finite."""
+    out = np.empty(values.shape, np.float32)
+    _or_zero(values, out)
+    return out
+
+
+@kernel
+def _scaled_sum_of_squares(errors, variance, scale, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        e = errors[i]
+        out[i] = (e * e if abs(e) < np.inf else np.float32(0)) + scale * variance[i]
+
+
+def scaled_sum_of_squares(errors: F4, variance: F4, scale: float) -> F4:
+    """Return ``errors² + scale · variance``, shape ``(n_pixels,)``; errors that are not finite count as 0."""
+    out = np.empty(errors.shape, np.float32)
+    _scaled_sum_of_squares(errors, variance, np.float32(scale), out)
+    return out

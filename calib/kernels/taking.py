@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
 
-__all__ = ["SPARE", "take_within"]
+__all__ = ["SPARE", "take_from", "take_within"]
 
 # Whole vectors are written: so much room is needed behind the values taken.
 SPARE = 16
@@ -92,6 +92,30 @@ def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[
 
 
 @kernel
+def take_from(source, good, start, stop, low, high, taken, n):  # type: ignore[no-untyped-def]
+    """Do as `take_within` with the values ``start`` to ``stop`` (excluded) of ``source`` and ``good``."""
+    below = 0
+    inside = 0
+    valid = 0
+    lanes = _VECTOR_BYTES // source.itemsize
+    whole = stop - (stop - start) % lanes
+    for i in range(start, whole, lanes):
+        some = _take_strip(source, good, i, low, high, taken, n + inside)
+        below += some[0]
+        inside += some[1]
+        valid += some[2]
+    for i in range(whole, stop):
+        v = source[i]
+        if abs(v) < np.inf and (good is None or good[i]):
+            valid += 1
+            below += v < low
+            if low <= v <= high:
+                taken[n + inside] = v
+                inside += 1
+    return below, inside, valid
+
+
+@kernel
 def take_within(source, good, low, high, taken, n):  # type: ignore[no-untyped-def]
     """Write the values in [low, high] to ``taken`` from place n on.
 
@@ -110,22 +134,4 @@ def take_within(source, good, low, high, taken, n):  # type: ignore[no-untyped-d
     below, inside, valid : int
         Finite values that count and lie below ``low``, those taken, and all.
     """
-    below = 0
-    inside = 0
-    valid = 0
-    lanes = _VECTOR_BYTES // source.itemsize
-    whole = source.size - source.size % lanes
-    for i in range(0, whole, lanes):
-        some = _take_strip(source, good, i, low, high, taken, n + inside)
-        below += some[0]
-        inside += some[1]
-        valid += some[2]
-    for i in range(whole, source.size):
-        v = source[i]
-        if abs(v) < np.inf and (good is None or good[i]):
-            valid += 1
-            below += v < low
-            if low <= v <= high:
-                taken[n + inside] = v
-                inside += 1
-    return below, inside, valid
+    return take_from(source, good, 0, source.size, low, high, taken, n)

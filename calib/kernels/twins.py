@@ -34,8 +34,10 @@ __all__ = [
     "form_read",
     "frame_medians",
     "native_16_bit",
+    "or_zero",
     "read_levels",
     "robust_slope",
+    "scaled_sum_of_squares",
     "sum_big_endian",
     "swap_and_sum",
     "trimmed_halves",
@@ -284,6 +286,16 @@ def zero_median(fit: TrimmedHalves, good: Kept, least: int) -> ZeroMedian:
     )
     enough = int(np.count_nonzero(good & (fit.whole.n_samples >= least)))
     return ZeroMedian(value, first, second, second - first, fit.whole.mean - fit.whole.low_mean, medians, enough)
+
+
+def or_zero(values: F4) -> F4:
+    """Values with 0 where they are not finite; see `calib.kernels.or_zero`."""
+    return np.where(np.isfinite(values), values, np.float32(0))
+
+
+def scaled_sum_of_squares(errors: F4, variance: F4, scale: float) -> F4:
+    """Variance to which squared errors are added; see `calib.kernels.scaled_sum_of_squares`."""
+    return or_zero(errors) ** 2 + np.float32(scale) * variance
 
 
 def sum_big_endian(words: NDArray[np.uint32]) -> int:

@@ -7,8 +7,8 @@ import io
 import os
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -17,7 +17,17 @@ from blake3 import blake3
 
 from calib.errors import RawFileError
 
-__all__ = ["ByteReader", "Refusal", "content_hash", "decompressed", "open_stream", "quoted", "refusing", "stored_bytes"]
+__all__ = [
+    "ByteReader",
+    "Refusal",
+    "content_hash",
+    "decompressed",
+    "open_stream",
+    "quoted",
+    "read_ahead",
+    "refusing",
+    "stored_bytes",
+]
 
 Content = TypeVar("Content", bytes, memoryview)
 
@@ -87,6 +97,19 @@ def open_stream(path: Path) -> tuple[BinaryIO, int | None]:
     return path.open("rb"), size
 
 
+def read_ahead(path: Path) -> None:
+    """Ask the system to fetch a file that is to be read soon, and do not wait for it."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    # What cannot be read will say so when it is read. A pipe must not be waited for.
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)
+
+
 def content_hash(file: io.RawIOBase) -> str:
     """Return the BLAKE3 (hex) of an unbuffered file, from where it stands to its end."""
     # Read in pieces that stay in the cache. To map the file would be no faster, and kill us should it be cut meanwhile.
@@ -96,29 +119,35 @@ def content_hash(file: io.RawIOBase) -> str:
     return digest.hexdigest()
 
 
-def stored_bytes(path: Path) -> tuple[memoryview, str]:
-    """Return the content of a file as it lies on disk, and its BLAKE3 (hex)."""
+def stored_bytes(path: Path) -> tuple[memoryview, Future[str]]:
+    """Return the content of a file as it lies on disk, and its BLAKE3 (hex), which may still be under way.
+
+    The content is not to be changed before the hash is there.
+    """
     _check_regular(path)
     with path.open("rb", buffering=0) as file:
         # An array of this size is given large pages, a bytes object is not: half of the time of reading goes there.
         content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
         if len(content) < 4 * READ_BYTES:
-            filled, digest = 0, blake3()
+            filled = 0
             while filled < len(content) and (got := file.readinto(content[filled:])):
                 filled += got
-            digest.update(content[:filled])
-            return content[:filled], digest.hexdigest()
+            hashed: Future[str] = Future()
+            hashed.set_result(blake3(content[:filled]).hexdigest())
+            return content[:filled], hashed
         return _read_and_hash(file, content)
 
 
-def _read_and_hash(file: io.RawIOBase, content: memoryview) -> tuple[memoryview, str]:
+def _read_and_hash(file: io.RawIOBase, content: memoryview) -> tuple[memoryview, Future[str]]:
     """Fill a buffer from a file; each piece is hashed by another thread, while it lies in the cache."""
-    filled, digest = 0, blake3()
-    with ThreadPoolExecutor(1) as pool:
+    filled, digest, beside = 0, blake3(), ThreadPoolExecutor(1)
+    try:
         while filled < len(content) and (got := file.readinto(content[filled : filled + READ_BYTES])):
-            pool.submit(digest.update, content[filled : filled + got])
+            beside.submit(digest.update, content[filled : filled + got])
             filled += got
-    return content[:filled], digest.hexdigest()
+        return content[:filled], beside.submit(digest.hexdigest)
+    finally:
+        beside.shutdown(wait=False)
 
 
 class ByteReader(io.RawIOBase):

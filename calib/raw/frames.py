@@ -18,15 +18,13 @@ from numpy.typing import NDArray
 from calib.kernels import native_16_bit
 from calib.profile import CubeLayout, Profile
 from calib.raw.files import ByteReader, Refusal, decompressed, quoted, refusing, stored_bytes
-from calib.raw.hdus import Hdu, card, walk
+from calib.raw.hdus import STORED_TYPES, Hdu, card, walk
 from calib.raw.header import identity, sky_position
 from calib.raw.layout import RawFile, frame_count, pick
 from calib.raw.sums import verify_sums
 from calib.raw.times import plausible_mjd
 
 __all__ = ["RawFrames", "read_frames"]
-
-_DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 # Offsets by which FITS, which knows no other signs, stores unsigned (and signed 8-bit) integers.
 _OFFSETS = {8: -(2.0**7), 16: 2.0**15, 32: 2.0**31, 64: 2.0**63}
@@ -92,7 +90,7 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
     path = Path(path)
     # Damaged floats overflow or signal; what comes of them is NaN, not a warning.
     with refusing(path), np.errstate(all="ignore"):
-        stored, digest = stored_bytes(path)
+        stored, hashed = stored_bytes(path)
         buffer, beyond_gzip = decompressed(stored)
         del stored
         hdus = list(walk(ByteReader(buffer), len(buffer)))  # type: ignore[arg-type]  # reads and seeks like a file
@@ -101,6 +99,8 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
             verify_sums(buffer, hdu)
         found = pick(hdus, profile)
         header_says = identity(path, found, profile)
+        # The room of the bytes may become that of the frames.
+        digest = hashed.result()
         raw = _images(buffer, found, profile)
         notes += _usable(raw, profile)
         n = header_says.n_frames
@@ -151,7 +151,7 @@ def _image(buffer: memoryview, hdu: Hdu, profile: Profile) -> NDArray[Any]:
     shape = (frame_count(hdu), *hdu.axes[-2:])
     if hdu.compressed:
         return _without_sentinels(_unpacked(buffer, hdu).reshape(shape), profile)
-    stored = np.frombuffer(buffer[hdu.data_start : hdu.data_start + hdu.data_bytes], _DTYPES[hdu.bitpix])
+    stored = np.frombuffer(buffer[hdu.data_start : hdu.data_start + hdu.data_bytes], STORED_TYPES[hdu.bitpix])
     if stored.size != shape[0] * shape[1] * shape[2]:
         raise Refusal(f"{hdu.label} holds {stored.size} samples, its axes say otherwise")
     values = stored.reshape(shape)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO
 
 from astropy.io import fits
@@ -17,9 +18,12 @@ from astropy.io.fits.card import Undefined
 
 from calib.raw.files import Refusal, quoted
 
-__all__ = ["BLOCK", "Hdu", "card", "walk"]
+__all__ = ["BLOCK", "STORED_TYPES", "Hdu", "card", "walk"]
 
 BLOCK = 2880
+
+# How samples lie in a file, by BITPIX.
+STORED_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 # A header of a thousand blocks has 36,000 cards; beyond that the END card is missing and the file is noise.
 _MAX_HEADER_BLOCKS = 1000
@@ -56,28 +60,28 @@ class Hdu:
         """Offset of the next unit: the end of the data, padded to a whole block."""
         return self.data_start + -(-self.data_bytes // BLOCK) * BLOCK
 
-    @property
+    @cached_property
     def name(self) -> str:
         """EXTNAME in capitals, or an empty text."""
         value = card((self.header,), "EXTNAME", readable_only=True)
         return str(value).upper() if value is not None else ""
 
-    @property
+    @cached_property
     def label(self) -> str:
         """What messages call it."""
         return f"extension {self.name[:20] or self.index}" if self.index else "primary HDU"
 
-    @property
+    @cached_property
     def compressed(self) -> bool:
         """Whether it is a tile-compressed image."""
         return card((self.header,), "ZIMAGE", readable_only=True) is True
 
-    @property
+    @cached_property
     def bitpix(self) -> int:
         """BITPIX of the image, also of a compressed one."""
         return _whole(self.header, "ZBITPIX" if self.compressed else "BITPIX")
 
-    @property
+    @cached_property
     def axes(self) -> tuple[int, ...]:
         """Lengths of the image's axes in the order of NumPy; empty for a table or an empty unit."""
         kind = card((self.header,), "XTENSION", readable_only=True)

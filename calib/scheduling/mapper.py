@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from calib.night import JobResult
+from calib.raw.files import read_ahead
+from calib.scheduling.worker import raw_paths
 
 __all__ = ["Job", "Mapper", "Results", "ThreadMapper"]
 
@@ -44,6 +47,9 @@ class ThreadMapper:
             try:
                 for k, job in enumerate(jobs):
                     waiting.append((k, pool.submit(job.run)))
+                    # The disk is at work while other jobs compute.
+                    for path in raw_paths(job):
+                        read_ahead(Path(path))
                     if len(waiting) > 2 * self.workers:
                         first, future = waiting.pop(0)
                         yield first, future.result()

@@ -235,3 +235,13 @@ def test_offsets_of_median_zero_are_their_twins(n):
         np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
     assert 0 < found.n_enough < np.count_nonzero(good)
     assert np.isfinite(found.medians).all()
+
+
+def test_variances_are_their_twins():
+    rng = np.random.default_rng(2)
+    errors, variance = rng.normal(0, 5, (2, 1000)).astype(np.float32) ** 2
+    errors[::7], errors[1::7], errors[2::7], variance[::5] = np.nan, np.inf, -np.inf, np.nan
+    np.testing.assert_array_equal(kernels.or_zero(errors), twins.or_zero(errors))
+    found, twin = (t.scaled_sum_of_squares(errors, variance, 0.95) for t in (kernels, twins))
+    np.testing.assert_allclose(found, twin, rtol=3e-7)
+    assert np.isnan(found).sum() == np.isnan(variance).sum()

@@ -1,6 +1,7 @@
 """The frames of a raw file, and every way in which a file can be unfit."""
 
 import gzip
+import os
 import pickle
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from raw_builder import ABSENT, SHAPE, CubeFile, FrameFile, edited, gzipped, lev
 
 from calib.errors import RawFileError
 from calib.profile import Profile
-from calib.raw import RawFrames, identify, read_frames
+from calib.raw import RawFrames, files, identify, read_frames
 from calib.raw.sums import ones_complement_sum
 
 SURVEY = edited("2mass")
@@ -55,6 +56,25 @@ def test_a_cube_file_comes_with_frames_times_and_positions(tmp_path):
     assert read.notes == ()
     again = pickle.loads(pickle.dumps(read))
     assert_array_equal(again.raw["R2"], read.raw["R2"])
+
+
+def test_a_large_file_is_hashed_as_it_lies_on_disk_while_its_frames_are_turned(tmp_path, monkeypatch):
+    file = CubeFile(n=40)
+    path = file.write(tmp_path / "a.fits")
+    expected = read_frames(path, SURVEY)
+    monkeypatch.setattr(files, "READ_BYTES", 1000)
+    read = read_frames(path, SURVEY)
+    assert read.content_hash == expected.content_hash == blake3(path.read_bytes()).hexdigest()
+    assert_array_equal(read.raw["R2"], file.frames("R2"))
+
+
+def test_fetching_a_file_beforehand_waits_for_nothing(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "gone.fits", ""):
+        files.read_ahead(tmp_path / name)
+    path = CubeFile().write(tmp_path / "a.fits")
+    files.read_ahead(path)
+    assert read_frames(path, SURVEY).notes == ()
 
 
 def test_gzip_and_tile_compression_change_nothing_but_the_hash(tmp_path):
