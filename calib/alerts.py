@@ -106,9 +106,10 @@ class _Scans:
         s, f = schema.scans, schema.flats
         self._archive = archive
         # The reads of a scan are one scan.
-        query = sa.select(s.c.night, s.c.band, s.c.canonical_night, sa.func.count(s.c.scan.distinct()).label("n"))
+        place = s.c.band, s.c.night, s.c.canonical_night
+        query = sa.select(*place, sa.func.count(s.c.scan.distinct()).label("n")).group_by(*place).order_by(*place)
         self._counts: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
-        for r in archive.rows(query.group_by(s.c.night, s.c.band, s.c.canonical_night).order_by(s.c.night)):
+        for r in archive.rows(query):
             self._counts[r["band"]].append((r["night"], r["canonical_night"] or "", r["n"]))
         self._members = {
             (r["night"], r["band"]): r["members"] or []

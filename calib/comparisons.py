@@ -7,6 +7,7 @@ deviation, the events of single pixels.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -186,9 +187,12 @@ class _Comparison:
         keys = (self.rows[night]["key"], *(self.rows[n]["key"] for n in standard))
         return combine_key("compare", self._settings, *keys)
 
-    def _recall(self) -> dict[str, Row]:
-        """Read at once what every night was last compared with: hardly any of it changes from run to run."""
-        there = {n: tuple(r.get("standard") or ()) for n, r in self.rows.items()}
+    def recall(self, nights: Iterable[str]) -> None:
+        """Read at once what nights were last compared with; of others it is read when it is asked for."""
+        self._known = self._recalled(nights)
+
+    def _recalled(self, nights: Iterable[str]) -> dict[str, Row]:
+        there = {n: tuple(self.rows[n].get("standard") or ()) for n in nights}
         keys = [self._key(n, s) for n, s in there.items() if s and all(m in self.rows for m in s)]
         c, found = schema.comparisons, {}
         for first in range(0, len(keys), MOST_KEYS):
@@ -201,7 +205,8 @@ class _Comparison:
         key = self._key(night, standard)
         if key not in self.new:
             if self._known is None:
-                self._known = self._recall()
+                # Hardly any of it changes from run to run.
+                self._known = self._recalled(self.rows)
             if key in self._known:
                 return self._known[key]
             c = schema.comparisons

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from calib.archive import schema
@@ -92,19 +92,20 @@ def _states(archive: Archive, profile: Profile, health: Health) -> list[Row]:
     taken = sa.select(f.c.night, f.c.band).where(f.c.night.is_not(None), f.c.band.is_not(None)).distinct()
     products = [s.product for s in subjects(profile)] + [PIXELS]
     units = {s.product: s.unit for s in subjects(profile)} | {PIXELS: "px"}
-    for r in archive.rows(taken):
-        for product in products:
-            key = r["night"], r["band"], product
-            rows[key] = _state(*key, "UNKNOWN", "no accepted measurement", units[product])
     for s in health.series:
         local = [f for f in health.features if (f.band, f.product, f.period) == (s.band, s.subject.product, s.period)]
         for k, night in enumerate(s.nights):
             row = _charted(s, k)
             there = [f for f in local if f.there(night)]
-            rows[night, s.band, s.subject.product] = _worse(row, there, profile)
+            rows[night, s.band, s.subject.product] = _worse(row, there, profile) if there else row
     for band in profile.bands:
         for night, found in _by_night(p for p in health.pixels if p.band == band).items():
             rows[night, band, PIXELS] = _counted(night, band, found, profile)
+    for r in archive.rows(taken):
+        for product in products:
+            key = r["night"], r["band"], product
+            if key not in rows:
+                rows[key] = _state(*key, "UNKNOWN", "no accepted measurement", units[product])
     return list(rows.values())
 
 
@@ -122,7 +123,6 @@ def _state(
     significance: float = float("nan"),
     since: str | None = None,
 ) -> Row:
-    numbers = {"value": value, "error": error, "significance": significance}
     return {
         "night": night,
         "band": band,
@@ -130,7 +130,9 @@ def _state(
         "state": state,
         "cause": cause,
         "region": region,
-        **{k: float(v) if np.isfinite(v) else None for k, v in numbers.items()},
+        "value": float(value) if isfinite(value) else None,
+        "error": float(error) if isfinite(error) else None,
+        "significance": float(significance) if isfinite(significance) else None,
         "unit": unit,
         "since": since,
     }
@@ -139,7 +141,7 @@ def _state(
 def _charted(s: Series, index: int) -> Row:
     night, judged = s.nights[index], s.chart.nights[index]
     key = night, s.band, s.subject.product
-    if not np.isfinite(judged.significance) and judged.pattern is None:
+    if not isfinite(judged.significance) and judged.pattern is None:
         return _state(*key, "UNKNOWN", "could not be measured", s.subject.unit)
     going = s.going(index)
     if going:

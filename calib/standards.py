@@ -31,7 +31,7 @@ from calib.archive.products import (
     set_verdict,
     write_product,
 )
-from calib.canonical import Survey
+from calib.canonical import Settled, Survey
 from calib.checks import CheckResult, Verdict, judge
 from calib.comparisons import DarkComparison, FlatComparison
 from calib.flags import flag, usable
@@ -95,10 +95,19 @@ def drop_product(connection: sa.Connection, root: Path, path: str) -> None:
 
 
 class Standards:
-    """Verdicts and standards of the whole archive under one profile and the standing decisions."""
+    """Verdicts and standards of the whole archive under one profile and the standing decisions.
 
-    def __init__(self, archive: Archive, profile: Profile, rulings: Rulings) -> None:
+    Parameters
+    ----------
+    archive, profile, rulings
+    settled : bool
+        The archive was settled once and nothing was given up half-way since: what a row says of a night that is as it
+        was, judged against nights that are as they were, is not worked out again.
+    """
+
+    def __init__(self, archive: Archive, profile: Profile, rulings: Rulings, *, settled: bool = False) -> None:
         self.archive, self.profile, self.rulings = archive, profile, rulings
+        self._settled = settled
         self._darks: dict[tuple[str, str], dict[str, Survey]] = {}
         self._dark_keys: dict[tuple[str, str, str], tuple[str, str]] = {}
         self._flats: dict[str, dict[str, Survey]] = {}
@@ -142,26 +151,33 @@ class Standards:
         self._darks[band, read] = surveys
         for n, r in rows.items():
             self._dark_keys[band, read, n] = (r["key"], dark_path(n, band, read))
-        changed = set()
+        changed, fresh, due = set(), self._fresh(rows), []
+        for period, survey in surveys.items():
+            for s in survey.nights:
+                told = {
+                    "status": s.verdict.status,
+                    "cause": s.verdict.cause,
+                    "standard": list(s.standard),
+                    "structure": _value(s.verdict, "structure"),
+                    "period": period,
+                    "override": (s.night, band, read) in self.rulings.dark,
+                }
+                if not self._stands(rows[s.night], told, fresh):
+                    due.append((s, told))
+        images.recall(s.night for s, _ in due)
         with self.archive.begin() as connection:
-            for period, survey in surveys.items():
-                for s in survey.nights:
-                    row = rows[s.night]
-                    values = {c.check.name: _db(c.value) for c in s.verdict.checks if c.check.name == "structure"}
-                    found = images.outcome(s.night, s.standard) if s.standard else {}
-                    verdict = _named(s.verdict, found.get("cause", ""))
-                    update = {
-                        "status": verdict.status,
-                        "cause": verdict.cause,
-                        "standard": list(s.standard),
-                        "diagnosis": found.get("parts"),
-                        "pixels": found.get("pixels"),
-                        "structure": values.get("structure"),
-                        "period": period,
-                        "override": (s.night, band, read) in self.rulings.dark,
-                    }
-                    if self._update_verdict(connection, d, row, update, verdict, dark_path(s.night, band, read)):
-                        changed.add(s.night)
+            for s, told in due:
+                found = images.outcome(s.night, s.standard) if s.standard else {}
+                verdict = _named(s.verdict, found.get("cause", ""))
+                update = {
+                    **told,
+                    "cause": verdict.cause,
+                    "diagnosis": found.get("parts"),
+                    "pixels": found.get("pixels"),
+                }
+                path = dark_path(s.night, band, read)
+                if self._update_verdict(connection, d, rows[s.night], update, verdict, path):
+                    changed.add(s.night)
             upsert(connection, schema.comparisons, [{"key": k, "outcome": v} for k, v in images.new.items()])
         return changed if before is None or changed else set()
 
@@ -226,41 +242,43 @@ class Standards:
         surveys = settled_flats(rows, band, self.profile, self.rulings, compare)
         self._flats[band] = surveys
         self._canonicals[band] = {}
-        changed: set[str] = set()
+        changed, fresh = set(), self._fresh(rows)
         for period, survey in surveys.items():
             for s in survey.nights:
-                changed |= self._record_flat(band, period, rows, s, compare)
+                changed |= self._record_flat(band, period, rows, s, compare, fresh)
         with self.archive.begin() as connection:
             upsert(connection, schema.comparisons, [{"key": k, "outcome": v} for k, v in compare.new.items()])
         return changed
 
-    def _record_flat(self, band: str, period: str, rows: dict[str, Row], s: Any, compare: FlatComparison) -> set[str]:
+    def _record_flat(
+        self, band: str, period: str, rows: dict[str, Row], s: Settled, compare: FlatComparison, fresh: set[str]
+    ) -> set[str]:
         row = rows[s.night]
         verdict = s.verdict
-        found = compare.outcome(s.night, s.standard) if s.standard and row["key"] else {}
         if not row["key"]:
             verdict = Verdict("rejected", "no usable dark", ())
         members = tuple(m for m in s.members if rows[m]["key"])
         keys = [rows[m]["key"] for m in members]
         canonical_key = combine_key("canonical", s.night, *keys) if keys else None
-        update = {
+        told = {
             "status": verdict.status,
             "cause": verdict.cause,
             "standard": list(s.standard),
             "members": list(members),
-            "diagnosis": found.get("parts"),
-            "pixels": found.get("pixels"),
             "period": period,
             "overtaken": s.overtaken,
             "override": (s.night, band) in self.rulings.flat,
+            **{n: _value(verdict, n) for n in COMPARED},
+            "canonical_key": canonical_key,
         }
-        values = {c.check.name: _db(c.value) for c in verdict.checks}
-        update |= {n: values.get(n) for n in COMPARED}
         path = responsivity_path(s.night, band)
         changed: set[str] = set()
         if canonical_key is not None:
             self._canonicals[band][s.night] = (canonical_key, _canonical_status(verdict, s, members, rows))
-        update["canonical_key"] = canonical_key
+        if self._stands(row, told, fresh):
+            return changed
+        found = compare.outcome(s.night, s.standard) if s.standard and row["key"] else {}
+        update = told | {"diagnosis": found.get("parts"), "pixels": found.get("pixels")}
         if canonical_key == row["canonical_key"] and self._is_current(row, self._verdict_key(update, verdict)):
             return changed
         with self.archive.begin() as connection:
@@ -301,6 +319,19 @@ class Standards:
         return MasterFile(canonical_path(used, band), key, used, status)
 
     # Common ----------------------------------------------------------------------------------------------------
+
+    def _fresh(self, rows: dict[str, Row]) -> set[str]:
+        """Return the nights whose product was made anew, or was not yet judged under this version of the profile."""
+        return {n for n, r in rows.items() if r["verdict_key"] is None or r["profile_hash"] != self._profile_hash}
+
+    def _stands(self, row: Row, told: Row, fresh: set[str]) -> bool:
+        """Return whether a row says all that is told, and what else it says comes from products that are as they were.
+
+        That is how the night differs from its standard: of the same products nothing else can come out.
+        """
+        if not self._settled or row["night"] in fresh or not fresh.isdisjoint(told["standard"]):
+            return False
+        return all(row[name] == value for name, value in told.items())
 
     @staticmethod
     def _verdict_key(update: Row, verdict: Verdict) -> str:
@@ -353,14 +384,16 @@ def _named(verdict: Verdict, cause: str) -> Verdict:
     return judge(verdict.checks, cause=cause)
 
 
-def _canonical_status(verdict: Verdict, settled: Any, members: tuple[str, ...], rows: dict[str, Row]) -> str:
+def _canonical_status(verdict: Verdict, settled: Settled, members: tuple[str, ...], rows: dict[str, Row]) -> str:
     if settled.overtaken:
         return "overtaken"
     return "provisional" if verdict.status == "provisional" else "accepted"
 
 
-def _db(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _value(verdict: Verdict, check: str) -> float | None:
+    """Return the number of a check for the database; None for NaN and what was not checked."""
+    value = next((c.value for c in verdict.checks if c.check.name == check), None)
+    return None if value is None or not np.isfinite(value) else float(value)
 
 
 def _as_text(checks: Iterable[CheckResult]) -> list[str]:

@@ -26,6 +26,7 @@ from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
 from calib.archive.integrity import is_as_recorded
 from calib.archive.leave import revoke_leaves
+from calib.archive.migrations import add_indexes
 from calib.archive.products import (
     canonical_path,
     frames_path,
@@ -166,10 +167,13 @@ class _Run:
         self.archive, self.profile, self.frames, self.scans = archive, profile, frames, scans
         self.workers, self.mapper, self.progress = workers, mapper, progress
         self.report = RunReport()
+        # Whether all verdicts were worked out once, and nothing was given up half-way since.
+        self.settled = False
 
     def run(self, raw: Iterable[Path]) -> RunReport:
         archive, profile = self.archive, self.profile
         archive.register_profile(profile)
+        add_indexes(archive.engine)
         self._sweep()
         with archive.begin() as connection:
             row = {
@@ -188,7 +192,7 @@ class _Run:
             state = _state(archive, profile)
             pending = _pending_nights(archive)
             settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled")) == state
-            everything = bool(damaged) or supplied or not settled
+            self.settled, everything = settled, bool(damaged) or supplied or not settled
             if pending or everything or self._lacks_frames():
                 self.report.settled = True
                 with archive.begin() as connection:
@@ -379,7 +383,7 @@ class _Run:
         self._work(jobs, done, total, f"{what}: darks")
         self._give_up(schema.darks)
         while True:
-            standards = Standards(self.archive, self.profile, standing)
+            standards = Standards(self.archive, self.profile, standing, settled=self.settled)
             with self._thinking("verdicts"):
                 changed = standards.settle_darks()
             sequences = self._with_others(sequences, nights, standards.first_concerned(changed))
@@ -388,6 +392,7 @@ class _Run:
             with self._thinking("verdicts"):
                 changed |= standards.settle_flats()
             sequences = self._with_others(sequences, nights, standards.first_concerned(changed))
+            self.settled = True
             if not self._adopt(standards):
                 break
             standing = rulings(self.archive)

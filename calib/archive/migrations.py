@@ -54,6 +54,13 @@ def make_tables(engine: Engine, place: Place) -> None:
             connection.execute(sa.insert(schema.meta).values(**values))
 
 
+def add_indexes(engine: Engine) -> None:
+    """Make the indexes that an archive lacks because it is older than they are: nothing but speed depends on them."""
+    with engine.begin() as connection:
+        for index in schema.scans.indexes:
+            index.create(connection, checkfirst=True)
+
+
 def drop_tables(engine: Engine, place: Place) -> None:
     """Drop the tables on a server that this process made for an archive and nobody has seen."""
     with engine.begin() as connection:
@@ -150,7 +157,7 @@ def _free(taken: Callable[[str], bool], name: str, joint: str) -> str:
 
 
 def _from_3_to_4(connection: Connection) -> None:
-    """Text of any length in the order of its code points, 64-bit numbers, and two indexes."""
+    """Text of any length in the order of its code points, 64-bit numbers, and three indexes."""
     if connection.dialect.name == "postgresql":
         # SQLite checks neither length nor size, and compares bytes anyway.
         inspector = sa.inspect(connection)
@@ -166,6 +173,7 @@ def _from_3_to_4(connection: Connection) -> None:
                 connection.exec_driver_sql(f'ALTER TABLE "{table}" {", ".join(changes)}')
     connection.exec_driver_sql("CREATE INDEX products_made ON products (made)")
     connection.exec_driver_sql("CREATE INDEX decisions_night ON decisions (night, kind)")
+    connection.exec_driver_sql("CREATE INDEX scans_canonical ON scans (band, night, canonical_night, scan)")
 
 
 STEPS: dict[int, Callable[[Connection], None]] = {3: _from_3_to_4}

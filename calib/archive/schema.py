@@ -232,6 +232,8 @@ scans = Table(
     Column("key", TEXT, nullable=False),
     Column("verdict_key", TEXT),
     Column("profile_hash", TEXT, nullable=False),
+    # Scans are counted by what they were calibrated with, and a long survey has hundreds of thousands.
+    Index("scans_canonical", "band", "night", "canonical_night", "scan"),
 )
 
 sky_offsets = Table(

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from astropy.io import fits
 from small_camera import Night, assert_same, content, rows, run, small, survey_of, verdicts, write_raw
 
+from calib.archive import schema
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
 from calib.errors import ArchiveError
@@ -70,6 +72,33 @@ def test_one_more_night_looks_at_no_other(tmp_path: Path, monkeypatch: pytest.Mo
     looked_at.clear()
     run(archive, write_raw(survey, tmp_path / "earlier", nights=[0]))
     assert set().union(*looked_at) == set(verdicts(archive))
+
+
+def test_what_hangs_on_a_new_product_is_worked_out_again_and_nothing_else(tmp_path: Path) -> None:
+    survey = survey_of(8)
+    root, raw = tmp_path / "archive", write_raw(survey, tmp_path / "raw", nights=range(7))
+    run(root, raw)
+    before = {(r["night"], r["read"]): r for r in rows(root, "darks")}
+    anew = sorted({night for night, _ in before})[4]
+    archive, d = Archive(root), schema.darks
+    with archive.begin() as connection:
+        connection.execute(sa.update(d).values(pixels=None, verdict_key="lost"))
+        # As a dark stands there whose verdict is still to come.
+        connection.execute(sa.update(d).where(d.c.night == anew, d.c.read == "R1").values(verdict_key=None))
+    archive.close()
+    run(root, write_raw(survey, tmp_path / "later", nights=[7]))
+    after = {(r["night"], r["read"]): r for r in rows(root, "darks") if (r["night"], r["read"]) in before}
+    again = {key for key, r in after.items() if r["verdict_key"] != "lost"}
+    assert again == {(n, r) for n, r in before if r == "R1" and (n == anew or anew in before[n, r]["standard"])}
+    assert 2 <= len(again) < 7
+    assert all(after[key] == before[key] for key in again)
+    # A run that was given up half-way leaves no word of what is settled: then nothing is taken for granted.
+    archive = Archive(root)
+    with archive.begin() as connection:
+        connection.execute(sa.delete(schema.meta).where(schema.meta.c.name == "settled"))
+    archive.close()
+    run(root, raw)
+    assert all(r == before[r["night"], r["read"]] for r in rows(root, "darks") if (r["night"], r["read"]) in before)
 
 
 def test_frames_left_out_are_made_later(tmp_path: Path, four_nights: Night) -> None:
