@@ -333,6 +333,8 @@ def _images(file: io.FileIO, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
 
 
 def _image(file: io.FileIO, unit: Hdu) -> NDArray[Any]:
+    if not unit.axes:
+        raise ValueError(f"{unit.label} holds no image")
     stored = np.empty(unit.axes, STORED_TYPES[unit.bitpix])
     file.seek(unit.data_start)
     room = stored.reshape(-1).view(np.uint8).data

@@ -269,7 +269,7 @@ def test_a_file_in_the_place_of_a_folder_is_named_with_the_remedy(tmp_path: Path
         write_product(tmp_path, "nights/x/a.fits", primary(), {})
 
 
-@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "no extension"])
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "no extension", "no image"])
 def test_a_damaged_product_is_one_error_with_the_remedy(harm: str, tmp_path: Path) -> None:
     image = {"SCI": Image(np.zeros((64, 64), np.float32), "DN")}
     write_product(tmp_path, "a.fits", primary(), image)
@@ -280,6 +280,8 @@ def test_a_damaged_product_is_one_error_with_the_remedy(harm: str, tmp_path: Pat
         path.write_bytes(b"")
     elif harm == "cut":
         path.write_bytes(path.read_bytes()[:6000])
+    elif harm == "no image":
+        path.write_bytes(path.read_bytes().replace(b"'IMAGE   '", b"'IMAGF   '"))
     else:
         names = ["ERR"]
     with warnings.catch_warnings():
