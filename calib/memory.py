@@ -33,7 +33,8 @@ _holders = 0
 def kept_memory() -> Iterator[None]:
     """Keep memory that is freed for the arrays to come; at the end all of it goes back to the system.
 
-    Does nothing where the C library is not that of GNU.
+    Does nothing where the C library is not that of GNU. What is lasting: threads share one store of memory, and how
+    much of it is kept no longer follows what the process uses.
     """
     global _holders
     with _lock:
@@ -54,7 +55,8 @@ def _keep(largest: int, at_most: int) -> None:
     if (change := _function("mallopt")) is not None:
         # Every thread would keep a store of its own.
         change(_ARENA_MAX, 1)
-        change(_MMAP_THRESHOLD, largest)
+        # Before its version 2.35 the library takes no more than this.
+        _ = change(_MMAP_THRESHOLD, largest) or change(_MMAP_THRESHOLD, _USUAL_KEPT_BYTES)
         change(_TRIM_THRESHOLD, at_most)
 
 

@@ -149,7 +149,7 @@ def what_is_open(archive: Archive, profile: Profile) -> str:
     Products that are damaged are not looked for.
     """
     settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled"))
-    state, pending = _state(archive, profile), _pending_nights(archive)
+    state, pending = _state(profile, _decided(archive)), _pending_nights(archive)
     return "" if settled == state and not pending else " ".join((settled or "nothing", state, *pending))
 
 
@@ -169,6 +169,8 @@ class _Run:
         self.report = RunReport()
         # Whether all verdicts were worked out once, and nothing was given up half-way since.
         self.settled = False
+        # Numbers of the decisions that this run follows.
+        self.decided: list[int] = []
 
     def run(self, raw: Iterable[Path]) -> RunReport:
         archive, profile = self.archive, self.profile
@@ -188,8 +190,10 @@ class _Run:
             self.progress(0, 0, "reading headers")
             self.report.new_files = register_files(archive, profile, raw, self.workers)
             damaged = self._forget_damaged()
+            # A decision that comes while this run is at work may come too late for it: the next one is to see it.
+            self.decided = _decided(archive)
             supplied = self._take_supplied()
-            state = _state(archive, profile)
+            state = _state(profile, self.decided)
             pending = _pending_nights(archive)
             settled = archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "settled")) == state
             self.settled, everything = settled, bool(damaged) or supplied or not settled
@@ -201,7 +205,8 @@ class _Run:
                 # Scans that still wait are found again by the next run that calibrates any.
                 if self.scans:
                     with archive.begin() as connection:
-                        upsert(connection, schema.meta, [{"name": "settled", "value": _state(archive, profile)}])
+                        value = _state(profile, self.decided)
+                        upsert(connection, schema.meta, [{"name": "settled", "value": value}])
             status = "done"
         except RunStopped:
             status = "stopped"
@@ -346,6 +351,9 @@ class _Run:
             sa.select(sa.func.count()).where(f.c.status == "pending", f.c.obs_type.like("supplied-%"))
         )
         if waiting:
+            # Should this run end here, the next one is to see that there is something new.
+            with self.archive.begin() as connection:
+                self._unsettle(connection)
             self._apply(SuppliedJob(self.archive.root, tuple(files), self.profile).run())
         return bool(waiting)
 
@@ -692,16 +700,22 @@ class _Run:
         }
         for (night, band), p in sorted(new.items()):
             reason = f"{len(p.nights)} rejected responsivities since {p.first} agree with each other"
-            decide(self.archive, who="pipeline", kind="period", night=night, band=band, reason=reason)
+            self.decided.append(
+                decide(self.archive, who="pipeline", kind="period", night=night, band=band, reason=reason)
+            )
         return bool(new)
 
 
-def _state(archive: Archive, profile: Profile) -> str:
+def _decided(archive: Archive) -> list[int]:
+    """Return the numbers of the decisions that change what is computed and stand."""
+    # A signature or a remark changes nothing.
+    return [d["id"] for d in active_decisions(archive) if d["kind"] in _RULING]
+
+
+def _state(profile: Profile, decided: list[int]) -> str:
     """Return a hash of everything but the raw files that the archive's content depends on."""
-    # A signature or a remark changes nothing that is computed.
-    standing = [f"{d['id']}" for d in active_decisions(archive) if d["kind"] in _RULING]
     numbers = [f"{k}{v}" for k, v in sorted(ALGORITHM.items())]
-    return combine_key("compare", profile.hash, *numbers, *standing)
+    return combine_key("compare", profile.hash, *numbers, *map(str, decided))
 
 
 def _pending_nights(archive: Archive) -> list[str]:

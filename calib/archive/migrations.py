@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from calib.archive import schema
 from calib.archive.place import SQLITE, Place
 from calib.errors import ArchiveError
 
-__all__ = ["STEPS", "drop_tables", "make_tables", "refuse_other", "upgrade", "version_of"]
+__all__ = ["STEPS", "add_indexes", "drop_tables", "make_tables", "refuse_other", "upgrade", "version_of"]
 
 
 def version_of(connection: Connection, place: Place) -> int | None:
@@ -55,8 +55,11 @@ def make_tables(engine: Engine, place: Place) -> None:
 
 
 def add_indexes(engine: Engine) -> None:
-    """Make the indexes that an archive lacks because it is older than they are: nothing but speed depends on them."""
-    with engine.begin() as connection:
+    """Make the indexes that an archive lacks because it is older than they are: nothing but speed depends on them.
+
+    Where this program may not, as in tables on a server that belong to somebody else, it goes on without.
+    """
+    with suppress(ArchiveError, sa.exc.DatabaseError), engine.begin() as connection:
         for index in schema.scans.indexes:
             index.create(connection, checkfirst=True)
 

@@ -66,6 +66,22 @@ def test_masters_that_come_after_the_sky_serve_it_as_well(raw: Path, tmp_path: P
     assert_same(tmp_path / "archive", tmp_path / "at once")
 
 
+def test_masters_taken_in_by_a_run_that_broke_off_serve_in_the_next(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "at once", raw, camera())
+    run(tmp_path / "archive", raw / "sky", camera())
+
+    def breaks(*_: object) -> list[str]:
+        raise RuntimeError("the machine went down")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr("calib.survey._pending_nights", breaks)
+        run(tmp_path / "archive", raw / "masters", camera())
+    run(tmp_path / "archive", raw / "masters", camera())
+    assert_same(tmp_path / "archive", tmp_path / "at once")
+
+
 def test_of_several_for_one_purpose_the_latest_counts(raw: Path, tmp_path: Path) -> None:
     better = (2 * RESPONSE[::-1]).astype(np.float32)
     write(raw / "newer.fits", better, OBJECT="flat, combined", **{"DATE-OBS": "2011-04-14"})

@@ -101,6 +101,25 @@ def test_what_hangs_on_a_new_product_is_worked_out_again_and_nothing_else(tmp_pa
     assert all(r == before[r["night"], r["read"]] for r in rows(root, "darks") if (r["night"], r["read"]) in before)
 
 
+def test_a_decision_that_comes_too_late_for_a_run_is_followed_by_the_next(tmp_path: Path, four_nights: Night) -> None:
+    root, night = tmp_path / "archive", four_nights.date(1)
+    archive = Archive(root, create=True)
+
+    def decides(done: int, total: int, what: str) -> None:
+        # Its verdicts are settled, for the last time.
+        if what.endswith("deviations") and four_nights.date(3) in what:
+            chosen = {"night": night, "band": "J", "product": "flat", "value": "rejected"}
+            decide(archive, who="Ada", kind="override", reason="a test", **chosen)
+
+    run_survey(archive, small(), [four_nights.raw], frames=False, progress=decides)
+    archive.close()
+    assert len(rows(root, "decisions")) == 1
+    assert verdicts(root)[night] == "accepted"
+    run(root, four_nights.raw, frames=False)
+    assert verdicts(root)[night] == "rejected"
+    assert run(root, four_nights.raw, frames=False).idle
+
+
 def test_frames_left_out_are_made_later(tmp_path: Path, four_nights: Night) -> None:
     archive = tmp_path / "archive"
     run(archive, four_nights.raw, frames=False)
