@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from blake3 import blake3
 from click.testing import CliRunner
-from small_camera import Night, rows, run
+from small_camera import Night, rows, run, small
 from tables_v3 import metadata as version_3
 
 from calib.archive import migrations, schema
@@ -17,6 +17,7 @@ from calib.archive.database import Archive
 from calib.archive.place import SQLITE, place_of
 from calib.cli import main
 from calib.errors import ArchiveError
+from calib.survey import run_survey
 from monitor.source import Source
 
 KEPT = ("decisions", "flats", "products", "profiles", "alerts", "files")
@@ -146,6 +147,30 @@ def test_a_writer_upgrades_and_says_so(old: Night) -> None:
     assert "brought from schema version 3 to 4" in told.stderr
     assert "decision 2 recorded" in told.stdout
     assert run(old.root, old.raw).idle
+
+
+def test_a_run_makes_the_index_that_its_archive_lacks_or_goes_on_without(
+    settled: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(archive: Archive) -> set[str | None]:
+        return {i["name"] for i in sa.inspect(archive.engine).get_indexes("scans")}
+
+    archive = Archive(settled.root)
+    with archive.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX scans_canonical")
+    assert named(archive) == set()
+    (index,) = schema.scans.indexes
+
+    def refused(*_: object, **__: object) -> None:
+        raise sa.exc.ProgrammingError("CREATE INDEX", {}, Exception("must be owner of table scans"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "create", refused)
+        assert run_survey(archive, small(), [settled.raw]).idle
+    assert named(archive) == set()
+    assert run_survey(archive, small(), [settled.raw]).idle
+    assert named(archive) == {"scans_canonical"}
+    archive.close()
 
 
 def test_a_preview_is_no_writer(old: Night) -> None:
