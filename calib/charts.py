@@ -368,8 +368,9 @@ class _Judge:
 
     def _best(self, signal: Array, power: Array, known: Learned) -> tuple[Array, NDArray[np.int_]]:
         """Return the significance of the best pattern of each night, and which it is."""
-        top = signal @ self.rows.T
-        weight = power @ (self.rows**2).T
+        # Night by night: in a product of all of them at once the last bit of one depends on how many there are.
+        top = (signal[:, None, :] @ self.rows.T)[:, 0]
+        weight = (power[:, None, :] @ (self.rows**2).T)[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             squares = np.where(weight > 0, top**2 / weight, 0.0)
         score = np.add.reduceat(squares, self.starts, axis=1)
