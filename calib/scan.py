@@ -32,7 +32,7 @@ from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, w
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
 
 # Frames are finished in pieces of so many pixels, which stay in the cache until they are written.
-PIECE_PIXELS = 1 << 18
+PIECE_PIXELS = 1 << 19
 
 
 @dataclass(frozen=True)

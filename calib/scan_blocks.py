@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.kernels import TrimmedReads
-from calib.kernels.compiled import TILE, shares
+from calib.kernels.compiled import THREADS, TILE, shares
 from calib.profile import Profile
 from calib.scan_frames import Reads
 from calib.sky import SkyOffset, make_sky_offset, sky_offset
@@ -17,8 +17,8 @@ from calib.sky_trend import SkyTrend, trend_images
 
 __all__ = ["sky_offsets"]
 
-# Levels are taken of so many frames by one thread: few enough that no thread waits long for another.
-LEVELS_TOGETHER = 12
+# Levels are taken of so many frames by one thread at most: few enough that no thread waits long for another.
+LEVELS_TOGETHER = 24
 
 
 def sky_offsets(
@@ -47,9 +47,11 @@ def sky_offsets(
         Told which frames are not needed for now.
     """
     sky, cells, good = profile.sky, profile.detector.cells, reads.good.reshape(reads.shape)
+    # Neighbouring frames have similar levels, whichever thread took them.
+    hint = np.zeros(2)
 
     def take_levels(first: int, end: int) -> None:
-        level[first:end] = reads.levels(first, end)
+        level[first:end] = reads.levels(first, end, hint)
 
     def follow(trimmed: TrimmedReads, first: int, end: int, before: list[Future[None]]) -> SkyTrend | None:
         wait(before)
@@ -67,9 +69,9 @@ def sky_offsets(
         )
 
     def block(first: int, end: int) -> Future[SkyOffset]:
-        levels = [
-            pool.submit(take_levels, a, min(a + LEVELS_TOGETHER, end)) for a in range(first, end, LEVELS_TOGETHER)
-        ]
+        n = end - first
+        tasks = THREADS * -(-n // (THREADS * LEVELS_TOGETHER))
+        levels = [pool.submit(take_levels, first + a, first + b) for a, b in shares(n, among=tasks)]
         if end - first == 1:
             return pool.submit(single, first, levels)
         trimmed = reads.trimmed(first, end, level[first:end], sky.alpha)

@@ -97,9 +97,9 @@ class Reads:
         """Return some calibrated frames."""
         return form_read(**self._formed(first, end))
 
-    def levels(self, first: int, end: int) -> NDArray[np.float64]:
-        """Return the levels of some calibrated frames."""
-        return read_levels(**self._formed(first, end), good=self.good)
+    def levels(self, first: int, end: int, hint: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return the levels of some calibrated frames; the hint is that of `read_levels`."""
+        return read_levels(**self._formed(first, end), good=self.good, hint=hint)
 
     def trimmed(self, first: int, end: int, levels: NDArray[np.float64], alpha: float) -> TrimmedReads:
         """Return the trimmed mean of some calibrated frames, still to be filled in."""

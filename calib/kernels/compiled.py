@@ -83,9 +83,9 @@ def kernel(function: Callable[..., Any], *, fastmath: set[str] | bool = False) -
 finite_kernel = functools.partial(kernel, fastmath={"nnan", "ninf", "nsz", "reassoc"})
 
 
-def shares(n: int, whole: int = 1) -> list[tuple[int, int]]:
-    """Cut 0 … n into a stretch for each thread, (first, end), of a multiple of ``whole``; empty ones are left out."""
-    edges = [min(-(-k * n // (THREADS * whole)) * whole, n) for k in range(THREADS + 1)]
+def shares(n: int, whole: int = 1, *, among: int = THREADS) -> list[tuple[int, int]]:
+    """Cut 0 … n into as many stretches, (first, end), of a multiple of ``whole``; empty ones are left out."""
+    edges = [min(-(-k * n // (among * whole)) * whole, n) for k in range(among + 1)]
     return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
 

@@ -19,6 +19,7 @@ from calib.kernels.medians import (
     scratch_for,
     take_about,
 )
+from calib.kernels.strips import finish_strips, take_strips
 from calib.kernels.taking import SPARE
 from calib.kernels.words import big_endian, bits_of
 
@@ -43,6 +44,9 @@ _NAN = np.float32(np.nan)
 # then some frames are gone through together.
 _MANY_PIXELS = 1 << 17
 _FRAMES_TOGETHER = 4
+
+# So many final samples stay in the cache of a core between their two passes.
+_PIXELS_TOGETHER = 1 << 18
 
 
 class NoiseTerms(NamedTuple):
@@ -162,14 +166,30 @@ def form_read(
 
 
 @kernel
-def _read_levels(plus, minus, calibration, good, together, level):  # type: ignore[no-untyped-def]
+def _take_part(plus, minus, k, first, last, calibration, good, low, high, taken, counts):  # type: ignore[no-untyped-def]
+    """Form pixels ``first`` to ``last`` (excluded) of frame k and append those in [low, high] to those taken."""
+    part = slice(first, last)
+    saturation, scale, offset = calibration
+    here = saturation, scale[part], offset[part]
+    if minus is None:
+        done = take_strips(plus[k, part], None, here, good[part], low, high, taken, counts)
+    else:
+        done = take_strips(plus[k, part], minus[k, part], here, good[part], low, high, taken, counts)
+    if first + done < last:
+        rest = np.empty(last - first - done, np.float32)
+        form_part(plus, minus, k, first + done, last, calibration, _ZERO, _NAN, rest)
+        take_about(rest, good[first + done : last], low, high, taken, counts)
+
+
+@kernel
+def _read_levels(plus, minus, calibration, good, together, hint, level):  # type: ignore[no-untyped-def]
     n, n_pixels = plus.shape
     scratch = scratch_for(n_pixels)
     taken = np.empty((together, n_pixels + SPARE), np.float32)
     counts = np.zeros((together, 3), np.int64)
     row = np.empty(n_pixels, np.float32)
-    guess = np.float32(0)
-    reach = np.float32(0)
+    guess = np.float32(hint[0])
+    reach = np.float32(hint[1])
     for first in range(0, n, together):
         end = min(first + together, n)
         low = guess - reach
@@ -178,8 +198,7 @@ def _read_levels(plus, minus, calibration, good, together, level):  # type: igno
         for a in range(0, n_pixels if reach > 0 else 0, CHUNK):
             b = min(a + CHUNK, n_pixels)
             for k in range(first, end):
-                form_part(plus, minus, k, a, b, calibration, _ZERO, _NAN, row[: b - a])
-                take_about(row[: b - a], good[a:b], low, high, taken[k - first], counts[k - first])
+                _take_part(plus, minus, k, a, b, calibration, good, low, high, taken[k - first], counts[k - first])
         for k in range(first, end):
             seen = counts[k - first]
             if has_middle(seen):
@@ -189,6 +208,8 @@ def _read_levels(plus, minus, calibration, good, together, level):  # type: igno
                 form_part(plus, minus, k, 0, n_pixels, calibration, _ZERO, _NAN, row)
                 level[k], reach = row_median(row, good, guess, reach, scratch)
             guess = np.float32(level[k])
+            if abs(guess) < np.inf:
+                hint[0], hint[1] = guess, reach
 
 
 def read_levels(
@@ -199,6 +220,7 @@ def read_levels(
     scale: F4,
     offset: F4,
     good: NDArray[np.bool_],
+    hint: F8 | None = None,
 ) -> F8:
     """Return the median of each frame that `form_read` would make, as `calib.kernels.frame_medians` takes it.
 
@@ -208,6 +230,9 @@ def read_levels(
         As in `form_read`.
     good : ndarray of bool, shape (n_pixels,)
         Which pixels count for the median.
+    hint : ndarray, shape (2,), optional
+        Level that is likely and how far from it to look, DN; 0 where nothing is known. Written anew from these frames.
+        It makes medians cheap and changes nothing else; several threads may share it.
 
     Returns
     -------
@@ -216,7 +241,9 @@ def read_levels(
     """
     level = np.empty(len(plus))
     together = 1 if plus.shape[1] <= _MANY_PIXELS else _FRAMES_TOGETHER
-    _read_levels(plus, minus, (np.float32(saturation_dn), scale, offset), good, together, level)
+    hint = np.zeros(2) if hint is None else hint
+    plus, minus = np.ascontiguousarray(plus), None if minus is None else np.ascontiguousarray(minus)
+    _read_levels(plus, minus, (np.float32(saturation_dn), scale, offset), good, together, hint, level)
     return level
 
 
@@ -248,15 +275,24 @@ def _one_and_mask(plus, calibration, flags, why, out, mask):  # type: ignore[no-
 
 
 @kernel
-def _form_and_mask(plus, minus, k, first, last, calibration, flags, why, out, mask):  # type: ignore[no-untyped-def]
-    """Do as `form_part` with level 0 and NaN, and say of each sample why it is missing."""
+def _finish_part(plus, minus, k, first, last, calibration, flags, why, good, low, high, value, mask, taken, counts):  # type: ignore[no-untyped-def]
+    """Form pixels ``first`` to ``last`` (excluded) of frame k, say why some are missing, and take the middle ones."""
     part = slice(first, last)
     saturation, scale, offset = calibration
     here = saturation, scale[part], offset[part]
+    bits, counting, v, m = flags[part], good[part], value[k, part], mask[k, part]
     if minus is None:
-        _one_and_mask(plus[k, part], here, flags[part], why, out, mask)
+        done = finish_strips(plus[k, part], None, here, bits, why, counting, low, high, v, m, taken, counts)
     else:
-        _pair_and_mask(plus[k, part], minus[k, part], here, flags[part], why, out, mask)
+        done = finish_strips(plus[k, part], minus[k, part], here, bits, why, counting, low, high, v, m, taken, counts)
+    if first + done < last:
+        rest = slice(first + done, last)
+        here = saturation, scale[rest], offset[rest]
+        if minus is None:
+            _one_and_mask(plus[k, rest], here, flags[rest], why, value[k, rest], mask[k, rest])
+        else:
+            _pair_and_mask(plus[k, rest], minus[k, rest], here, flags[rest], why, value[k, rest], mask[k, rest])
+        take_about(value[k, rest], good[rest], low, high, taken, counts)
 
 
 # The bytes of a file are made while the samples are at hand; ``sums`` is None where native order is wanted. A row may
@@ -310,38 +346,44 @@ def _finish(  # type: ignore[no-untyped-def]
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
-    known, reach = hint[0], np.float32(hint[1])
-    taken = np.empty((n, n_pixels + SPARE), np.float32)
-    counts = np.zeros((n, 3), np.int64)
-    for a in range(0, n_pixels, CHUNK):
-        b = min(a + CHUNK, n_pixels)
-        for k in range(n):
-            row = value[k, a:b]
-            _form_and_mask(plus, minus, k, a, b, calibration, flags, why, row, mask[k, a:b])
-            if reach > 0:
-                guess = np.float32(level[k] - known)
-                take_about(row, good[a:b], guess - reach, guess + reach, taken[k], counts[k])
+    together = max(1, min(n, _PIXELS_TOGETHER // n_pixels))
+    taken = np.empty((together, n_pixels + SPARE), np.float32)
+    counts = np.empty((together, 3), np.int64)
     scratch = scratch_for(n_pixels)
-    expected, looked = known, reach
-    for k in range(n):
-        if has_middle(counts[k]):
-            guess = np.float32(level[k] - expected)
-            median = middle_between(taken[k], counts[k], guess - looked, guess + looked)
-            reach = adapted_reach(looked, counts[k])
-        else:
-            median, reach = row_median(value[k], good, np.float32(level[k] - known), reach, scratch)
-        shift[k] = level[k] - median
-        if abs(shift[k]) < np.inf:
-            hint[0], hint[1] = shift[k], reach
-            known = shift[k]
-    for a in range(0, n_pixels, CHUNK):
-        b = min(a + CHUNK, n_pixels)
-        for k in range(n):
-            lift = np.float32(shift[k]) if abs(shift[k]) < np.inf else _ZERO
-            if error.shape[0] > 0:
-                _lift_and_err(value[k, a:b], lift, constant[a:b], linear[a:b], quadratic[a:b], error[k, a:b], sums)
+    for first in range(0, n, together):
+        end = min(first + together, n)
+        known, reach = hint[0], np.float32(hint[1])
+        expected, looked = known, reach
+        counts[:] = 0
+        for a in range(0, n_pixels, CHUNK):
+            b = min(a + CHUNK, n_pixels)
+            for k in range(first, end):
+                # Without a reach there is nothing in the range, and so not the middle.
+                guess = np.float32(level[k] - expected)
+                low, high = guess - looked, (guess + looked if looked > 0 else -np.float32(np.inf))
+                _finish_part(
+                    plus, minus, k, a, b, calibration, flags, why, good, low, high, value, mask,
+                    taken[k - first], counts[k - first],
+                )  # fmt: skip
+        for k in range(first, end):
+            if has_middle(counts[k - first]):
+                guess = np.float32(level[k] - expected)
+                median = middle_between(taken[k - first], counts[k - first], guess - looked, guess + looked)
+                reach = adapted_reach(looked, counts[k - first])
             else:
-                _lift(value[k, a:b], lift, sums)
+                median, reach = row_median(value[k], good, np.float32(level[k] - known), reach, scratch)
+            shift[k] = level[k] - median
+            if abs(shift[k]) < np.inf:
+                hint[0], hint[1] = shift[k], reach
+                known = shift[k]
+        for a in range(0, n_pixels, CHUNK):
+            b = min(a + CHUNK, n_pixels)
+            for k in range(first, end):
+                lift = np.float32(shift[k]) if abs(shift[k]) < np.inf else _ZERO
+                if error.shape[0] > 0:
+                    _lift_and_err(value[k, a:b], lift, constant[a:b], linear[a:b], quadratic[a:b], error[k, a:b], sums)
+                else:
+                    _lift(value[k, a:b], lift, sums)
 
 
 def finish_frames(
@@ -380,7 +422,7 @@ def finish_frames(
         Bits of samples that are missing because of saturation, or for another reason.
     hint : ndarray, shape (2,), optional
         Shift that is likely and how far from it to look, DN; 0 where nothing is known. Written anew from these frames.
-        It makes medians cheap and changes nothing else.
+        It makes medians cheap and changes nothing else; several threads may share it.
     big_endian : bool
         Whether values and errors are wanted as they stand in a file, with the sums of their words.
     out : tuple of ndarray, shape (n, n_pixels)
@@ -392,6 +434,7 @@ def finish_frames(
         With the shift that was added to each frame, DN.
     """
     shift = np.empty(len(level))
+    plus, minus = np.ascontiguousarray(plus), None if minus is None else np.ascontiguousarray(minus)
     calibration = np.float32(saturation_dn), scale, offset
     bits = flags, (np.uint8(saturated), np.uint8(no_data))
     hint = np.zeros(2) if hint is None else hint

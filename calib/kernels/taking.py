@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
 
-__all__ = ["SPARE", "take_from", "take_within"]
+__all__ = ["COUNTS", "SPARE", "all_lanes", "finite", "nonzero", "take_from", "take_lanes", "take_within"]
 
 # Whole vectors are written: so much room is needed behind the values taken.
 SPARE = 16
@@ -43,52 +43,68 @@ def _compress(builder: ir.IRBuilder, values: Any, belongs: Any, place: Any) -> N
         builder.call(compress, [values, place, belongs])
 
 
+def all_lanes(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
+    """Return a vector with the same value in every lane."""
+    kind = ir.VectorType(value.type, lanes)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(first, first, zeros)
+
+
+def finite(builder: ir.IRBuilder, values: Any) -> Any:
+    """Return which lanes are finite."""
+    infinity = ir.Constant(values.type, [float("inf")] * values.type.count)
+    return builder.and_(
+        builder.fcmp_ordered(">", values, builder.fneg(infinity)), builder.fcmp_ordered("<", values, infinity)
+    )
+
+
+def nonzero(builder: ir.IRBuilder, values: Any) -> Any:
+    """Return which lanes of integers are not zero."""
+    return builder.icmp_unsigned("!=", values, ir.Constant(values.type, [0] * values.type.count))
+
+
+def take_lanes(builder: ir.IRBuilder, values: Any, valid: Any, low: Any, high: Any, place: Any) -> list[Any]:
+    """Write the valid lanes in [low, high] from ``place`` on; return the counts of `take_within`."""
+    counted = ir.IntType(values.type.count)
+    below = builder.and_(valid, builder.fcmp_ordered("<", values, low))
+    above = builder.and_(valid, builder.fcmp_ordered(">=", values, low))
+    inside = builder.and_(above, builder.fcmp_ordered("<=", values, high))
+    _compress(builder, values, inside, place)
+    return [
+        builder.zext(builder.ctpop(builder.bitcast(mask, counted)), ir.IntType(64)) for mask in (below, inside, valid)
+    ]
+
+
+COUNTS = types.UniTuple(types.int64, 3)
+
+
 @intrinsic
 def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[no-untyped-def]
     """Take those of a vector of values from i on that lie in [low, high]; return the counts of `take_within`."""
-    result = types.UniTuple(types.int64, 3)
     lanes = _VECTOR_BYTES // (source.dtype.bitwidth // 8)
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        element = context.get_value_type(source.dtype)
-        kind = ir.VectorType(element, lanes)
-        counted = ir.IntType(lanes)
-
         def place(k: int, index: Any) -> Any:
             data = context.make_array(signature.args[k])(context, builder, arguments[k]).data
             return builder.gep(data, [index])
 
-        def load(k: int, kind: Any) -> Any:
+        def load(k: int, element: Any) -> Any:
+            kind = ir.VectorType(element, lanes)
             return builder.load(builder.bitcast(place(k, arguments[2]), kind.as_pointer()), align=1)
 
-        def all_lanes(value: Any) -> Any:
-            first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            return builder.shuffle_vector(first, first, zeros)
-
-        def number(mask: Any) -> Any:
-            return builder.zext(builder.ctpop(builder.bitcast(mask, counted)), ir.IntType(64))
-
-        values = load(0, kind)
+        values = load(0, context.get_value_type(source.dtype))
         lowest, highest = (
-            all_lanes(context.cast(builder, arguments[k], signature.args[k], source.dtype)) for k in (3, 4)
+            all_lanes(builder, context.cast(builder, arguments[k], signature.args[k], source.dtype), lanes)
+            for k in (3, 4)
         )
-        infinity = ir.Constant(kind, [float("inf")] * lanes)
-        valid = builder.and_(
-            builder.fcmp_ordered(">", values, builder.fneg(infinity)), builder.fcmp_ordered("<", values, infinity)
-        )
+        valid = finite(builder, values)
         if good != types.none:
-            bytes_of_good = ir.VectorType(ir.IntType(8), lanes)
-            valid = builder.and_(
-                valid, builder.icmp_unsigned("!=", load(1, bytes_of_good), ir.Constant(bytes_of_good, [0] * lanes))
-            )
-        below = builder.and_(valid, builder.fcmp_ordered("<", values, lowest))
-        above = builder.and_(valid, builder.fcmp_ordered(">=", values, lowest))
-        inside = builder.and_(above, builder.fcmp_ordered("<=", values, highest))
-        _compress(builder, values, inside, place(5, arguments[6]))
-        return context.make_tuple(builder, result, [number(mask) for mask in (below, inside, valid)])
+            valid = builder.and_(valid, nonzero(builder, load(1, ir.IntType(8))))
+        counts = take_lanes(builder, values, valid, lowest, highest, place(5, arguments[6]))
+        return context.make_tuple(builder, COUNTS, counts)
 
-    return result(source, good, i, low, high, taken, n), code
+    return COUNTS(source, good, i, low, high, taken, n), code
 
 
 @kernel

@@ -141,9 +141,10 @@ def raw_of(n, n_pixels, dtype, *, seed=4):
     return plus.astype(dtype), minus.astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", ["u2", "i4", "f4"])
+# With so many pixels, frames are gone through in groups, and in stretches that leave some pixels over.
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8"])
 @pytest.mark.parametrize("single", [False, True])
-@pytest.mark.parametrize("n_pixels", [1, 8, 1000])
+@pytest.mark.parametrize("n_pixels", [1, 8, 1000, 100_007])
 def test_final_frames_are_their_twin(dtype, single, n_pixels):
     rng = np.random.default_rng(9)
     plus, minus = raw_of(7, n_pixels, dtype)
@@ -163,6 +164,8 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
     both = kernels, twins
     levels = [t.read_levels(plus, minus, **common) for t in both]
     np.testing.assert_allclose(levels[0], levels[1], rtol=1e-6, atol=2e-3)
+    for hint in (np.array([levels[0][0], 20.0]), np.array([1e4, 1.0]), np.array([np.nan, 1.0])):
+        np.testing.assert_array_equal(kernels.read_levels(plus, minus, **common, hint=hint), levels[0])
     level = levels[1].copy()
     level[3] = np.nan
     noise = NoiseTerms(spread(900, 10), spread(0.12, 0.01), spread(1e-3, 1e-4) ** 2)
@@ -189,6 +192,11 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
         np.testing.assert_array_equal(again.value, found.value)
         np.testing.assert_array_equal(again.mask, found.mask)
         np.testing.assert_array_equal(again.shift, found.shift)
+    # Frames that are part of a larger array.
+    spaced = [None if a is None else np.repeat(a, 2, axis=1)[:, ::2] for a in (plus, minus)]
+    np.testing.assert_array_equal(kernels.read_levels(*spaced, **common), levels[0])
+    again = kernels.finish_frames(*spaced, **common, **rest, out=room())
+    np.testing.assert_array_equal(again.value, found.value)
     # As it stands in a file: the same numbers, and the sums of their words.
     for rows in (slice(None), slice(0)):
         value, error, mask = room()

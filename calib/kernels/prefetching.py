@@ -1,0 +1,30 @@
+"""Ask for memory before it is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = ["prefetch"]
+
+_FOR_READING, _FOR_LONG, _DATA = 0, 3, 1
+
+
+@intrinsic
+def prefetch(_typing, array, index):  # type: ignore[no-untyped-def]
+    """Ask for the line of the cache that holds an element of a one-dimensional array, or would if it were longer."""
+
+    def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(word(value) for value in (_FOR_READING, _FOR_LONG, _DATA))])
+        return context.get_dummy_value()
+
+    return types.void(array, index), code
