@@ -46,7 +46,7 @@ _MANY_PIXELS = 1 << 17
 _FRAMES_TOGETHER = 4
 
 # So many final samples stay in the cache of a core between their two passes.
-_PIXELS_TOGETHER = 1 << 18
+_PIXELS_TOGETHER = 1 << 17
 
 
 class NoiseTerms(NamedTuple):

@@ -36,7 +36,7 @@ class _Samples:
         self.given = dict(zip(names.split(), zip(signature.args, arguments, strict=True), strict=True))
 
     def has(self, name: str) -> bool:
-        return self.given[name][0] != types.none
+        return not isinstance(self.given[name][0], types.NoneType)
 
     def place(self, name: str, index: str) -> Any:
         kind, array = self.given[name]

@@ -228,7 +228,7 @@ def _trimmed_halves(  # type: ignore[no-untyped-def]
     cut, cut_first, cut_second = int(alpha * n), int(alpha * half), int(alpha * (n - half))
     tile = np.zeros((n, PITCH), np.float32)
     sums = np.empty((8, PITCH), np.float32)
-    side = np.empty((n, TILE), np.float32)
+    side = np.empty((n, PITCH), np.float32)
     index = np.empty(TILE, np.int64)
     waiting = 0
     mean, error, low_mean, first, second = out
@@ -249,7 +249,7 @@ def _trimmed_halves(  # type: ignore[no-untyped-def]
             if sums[7, i] < np.inf:
                 continue
             # The highest rank is missing: trim such pixels apart, those without any sample not at all.
-            if not tile[:, i].min() < np.inf:
+            if not (abs(calibration[1][a + i]) < np.inf and tile[:, i].min() < np.inf):
                 count[a + i] = 0
                 for row in out:
                     row[a + i] = np.nan
