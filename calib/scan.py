@@ -31,7 +31,8 @@ from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, w
 
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
 
-# Frames are finished in pieces of so many pixels, which stay in the cache until they are written.
+# Frames are finished in pieces of so many pixels, which stay in the cache until they are written; of two at least,
+# which share what belongs to pixels.
 PIECE_PIXELS = 1 << 19
 
 
@@ -172,8 +173,10 @@ def calibrate_scan(
     reads = Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel(), mask.shape)
     level, shift = np.empty(n), np.empty(n)
     with ThreadPoolExecutor(THREADS) as pool:
-        underway = sky_offsets(pool, reads, bounds, level, profile, release or _keep)
-        noise = NoiseModel.of(dark, canonical, usable(mask), profile, band, read) if errors else None
+        # Level of a frame, and how far from a likely one it is to be looked for.
+        hint = np.zeros(2)
+        underway = sky_offsets(pool, reads, bounds, level, hint, profile, release or _keep)
+        noise = NoiseModel.of(dark.error, canonical.error, scale, profile, band, read) if errors else None
         offsets = [offset.result() for offset in underway]
         limits = profile.limits_for("sky_offset", band, read)
         verdicts = [
@@ -181,8 +184,8 @@ def calibrate_scan(
             for k, o in enumerate(offsets)
         ]
         used = substitutes(verdicts)
-        finals = _Finals(reads, bounds, level, mask, noise, profile.sky)
-        step = max(1, PIECE_PIXELS // n_pixels)
+        finals = _Finals(reads, bounds, level, float(hint[1]), mask, noise, profile.sky)
+        step = max(2, PIECE_PIXELS // n_pixels)
         room = [Room(min(step, n), n_pixels, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
 
         def finish(number: int, first: int, end: int, shared: Future[Final]) -> CalibratedBlock:
@@ -226,6 +229,7 @@ class _Finals:
     reads: Reads
     bounds: tuple[tuple[int, int], ...]
     level: NDArray[np.float64]
+    reach: float
     mask: NDArray[np.int16]
     noise: NoiseModel | None
     sky: SkySettings
@@ -246,7 +250,7 @@ class _Finals:
         else:
             offset = offset - or_zero(serving.value.ravel())
         terms = NO_NOISE if self.noise is None else self.noise.terms(error, own_share=share)
-        return Final(offset, terms, bits.ravel().astype(np.uint8), np.zeros(2), first, others, trend)
+        return Final(offset, terms, bits.ravel().astype(np.uint8), np.array([0, self.reach]), first, others, trend)
 
 
 def _keep(first: int, end: int) -> None:

@@ -26,6 +26,7 @@ def sky_offsets(
     reads: Reads,
     bounds: tuple[tuple[int, int], ...],
     level: NDArray[np.float64],
+    hint: NDArray[np.float64],
     profile: Profile,
     release: Callable[[int, int], None],
 ) -> list[Future[SkyOffset]]:
@@ -42,13 +43,13 @@ def sky_offsets(
         Of each block, both included.
     level : ndarray, shape (n_frames,)
         Is filled with the levels of the frames, DN.
+    hint : ndarray, shape (2,)
+        That of `calib.kernels.read_levels`: neighbouring frames have similar levels, whichever thread takes them.
     profile : Profile
     release : callable
         Told which frames are not needed for now.
     """
     sky, cells, good = profile.sky, profile.detector.cells, reads.good.reshape(reads.shape)
-    # Neighbouring frames have similar levels, whichever thread took them.
-    hint = np.zeros(2)
 
     def take_levels(first: int, end: int) -> None:
         level[first:end] = reads.levels(first, end, hint)

@@ -15,6 +15,7 @@ from calib.kernels.medians import (
     adapted_reach,
     has_middle,
     middle_between,
+    reach_after_miss,
     row_median,
     scratch_for,
     take_about,
@@ -41,7 +42,7 @@ _ZERO = np.float32(0)
 _NAN = np.float32(np.nan)
 
 # Where an array has more pixels than this, what belongs to pixels does not stay in the cache from frame to frame:
-# then some frames are gone through together.
+# then some frames are finished together.
 _MANY_PIXELS = 1 << 17
 _FRAMES_TOGETHER = 4
 
@@ -182,34 +183,35 @@ def _take_part(plus, minus, k, first, last, calibration, good, low, high, taken,
 
 
 @kernel
-def _read_levels(plus, minus, calibration, good, together, hint, level):  # type: ignore[no-untyped-def]
+def _read_levels(plus, minus, calibration, good, hint, level):  # type: ignore[no-untyped-def]
     n, n_pixels = plus.shape
     scratch = scratch_for(n_pixels)
-    taken = np.empty((together, n_pixels + SPARE), np.float32)
-    counts = np.zeros((together, 3), np.int64)
+    taken = np.empty(n_pixels + SPARE, np.float32)
+    counts = np.empty(3, np.int64)
     row = np.empty(n_pixels, np.float32)
-    guess = np.float32(hint[0])
+    last = hint[0]
+    step = 0.0
     reach = np.float32(hint[1])
-    for first in range(0, n, together):
-        end = min(first + together, n)
-        low = guess - reach
-        high = guess + reach
+    for k in range(n):
+        guess = np.float32(last + step)
+        low, high = guess - reach, guess + reach
         counts[:] = 0
         for a in range(0, n_pixels if reach > 0 else 0, CHUNK):
-            b = min(a + CHUNK, n_pixels)
-            for k in range(first, end):
-                _take_part(plus, minus, k, a, b, calibration, good, low, high, taken[k - first], counts[k - first])
-        for k in range(first, end):
-            seen = counts[k - first]
-            if has_middle(seen):
-                level[k] = middle_between(taken[k - first], seen, low, high)
-                reach = adapted_reach(reach, seen)
-            else:
-                form_part(plus, minus, k, 0, n_pixels, calibration, _ZERO, _NAN, row)
-                level[k], reach = row_median(row, good, guess, reach, scratch)
-            guess = np.float32(level[k])
-            if abs(guess) < np.inf:
-                hint[0], hint[1] = guess, reach
+            _take_part(plus, minus, k, a, min(a + CHUNK, n_pixels), calibration, good, low, high, taken, counts)
+        if has_middle(counts):
+            level[k] = middle_between(taken, counts, low, high)
+            reach = adapted_reach(reach, counts, abs(np.float32(level[k]) - guess))
+        else:
+            known = reach > 0
+            form_part(plus, minus, k, 0, n_pixels, calibration, _ZERO, _NAN, row)
+            level[k], reach = row_median(row, good, guess, reach, scratch)
+            if known and abs(level[k]) < np.inf:
+                reach = reach_after_miss(reach, abs(np.float32(level[k]) - guess))
+        if abs(level[k]) < np.inf:
+            # Levels drift: the next is looked for as far from this one as this one is from the one before.
+            step = level[k] - last if k > 0 and abs(level[k - 1]) < np.inf else 0.0
+            last = level[k]
+            hint[0], hint[1] = last, reach
 
 
 def read_levels(
@@ -240,10 +242,9 @@ def read_levels(
         DN; NaN for a frame without a valid sample.
     """
     level = np.empty(len(plus))
-    together = 1 if plus.shape[1] <= _MANY_PIXELS else _FRAMES_TOGETHER
     hint = np.zeros(2) if hint is None else hint
     plus, minus = np.ascontiguousarray(plus), None if minus is None else np.ascontiguousarray(minus)
-    _read_levels(plus, minus, (np.float32(saturation_dn), scale, offset), good, together, hint, level)
+    _read_levels(plus, minus, (np.float32(saturation_dn), scale, offset), good, hint, level)
     return level
 
 
@@ -346,7 +347,7 @@ def _finish(  # type: ignore[no-untyped-def]
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
-    together = max(1, min(n, _PIXELS_TOGETHER // n_pixels))
+    together = max(1, min(n, _PIXELS_TOGETHER // n_pixels if n_pixels <= _MANY_PIXELS else _FRAMES_TOGETHER))
     taken = np.empty((together, n_pixels + SPARE), np.float32)
     counts = np.empty((together, 3), np.int64)
     scratch = scratch_for(n_pixels)
@@ -369,7 +370,7 @@ def _finish(  # type: ignore[no-untyped-def]
             if has_middle(counts[k - first]):
                 guess = np.float32(level[k] - expected)
                 median = middle_between(taken[k - first], counts[k - first], guess - looked, guess + looked)
-                reach = adapted_reach(looked, counts[k - first])
+                reach = adapted_reach(looked, counts[k - first], abs(np.float32(median) - guess))
             else:
                 median, reach = row_median(value[k], good, np.float32(level[k] - known), reach, scratch)
             shift[k] = level[k] - median

@@ -16,6 +16,7 @@ __all__ = [
     "has_middle",
     "median_of",
     "middle_between",
+    "reach_after_miss",
     "row_median",
     "scratch_for",
     "take_about",
@@ -207,13 +208,19 @@ def middle_between(taken, counts, low, high):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def adapted_reach(reach, counts):  # type: ignore[no-untyped-def]
-    """Return how far to look to either side next time, when so many were found."""
+def adapted_reach(reach, counts, off=np.float32(0)):  # type: ignore[no-untyped-def]  # noqa: B008
+    """Return how far to look to either side next time, when so many were found and the guess was off by so much."""
     # A few per cent of the values are few to sort, and so many that the next median is likely among them.
     inside, valid = counts[1], counts[2]
-    if inside > valid // 16:
+    if inside > valid // 16 and off < np.float32(0.25) * reach:
         return reach * np.float32(0.5)
-    return reach * np.float32(1.5) if inside < valid // 50 else reach
+    return reach * np.float32(1.5) if inside < valid // 50 or off > np.float32(0.5) * reach else reach
+
+
+@kernel
+def reach_after_miss(reach, off):  # type: ignore[no-untyped-def]
+    """Return how far to look next time, when the guess was off by more than was looked."""
+    return min(max(reach, np.float32(2) * off), np.float32(4) * reach)
 
 
 @kernel

@@ -9,7 +9,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["prefetch"]
+from calib.kernels.compiled import kernel
+
+__all__ = ["prefetch", "prefetch_part"]
 
 _FOR_READING, _FOR_LONG, _DATA = 0, 3, 1
 
@@ -28,3 +30,10 @@ def prefetch(_typing, array, index):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(array, index), code
+
+
+@kernel
+def prefetch_part(array, first, last):  # type: ignore[no-untyped-def]
+    """Ask for elements ``first`` to ``last`` (excluded) of a one-dimensional array."""
+    for i in range(first, last, 64 // array.itemsize):
+        prefetch(array, i)

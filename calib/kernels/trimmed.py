@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calib.kernels.compiled import F4, F8, LEAST_PIXELS, PITCH, TILE, kernel
 from calib.kernels.frames import form_one, form_pair
 from calib.kernels.networks import merging_network, sort_rows, sorting_network
-from calib.kernels.prefetching import prefetch
+from calib.kernels.prefetching import prefetch_part
 from calib.kernels.straight import MOST_ROWS, call_on_tile, trimming_code
 
 __all__ = ["TrimmedHalves", "TrimmedMean", "TrimmedReads", "trimmed_halves", "trimmed_mean"]
@@ -33,10 +33,6 @@ class TrimmedHalves(NamedTuple):
     second: F4
 
 
-# Raw samples of 16 bits in a line of the cache.
-_IN_A_LINE = 32
-
-
 # Fill a tile -------------------------------------------------------------------------------------------------------
 
 
@@ -53,10 +49,9 @@ def _load(plus, minus, calibration, levels, trend, first, last, tile):  # type: 
     here = saturation, scale[first:last], offset[first:last]
     for k in range(tile.shape[0]):
         # The next tile's samples are a row's next: asked for now, they are there when they are needed.
-        for i in range(last, last + TILE, _IN_A_LINE):
-            prefetch(plus[k], i)
-            if minus is not None:
-                prefetch(minus[k], i)
+        prefetch_part(plus[k], last, last + TILE)
+        if minus is not None:
+            prefetch_part(minus[k], last, last + TILE)
         if minus is None:
             form_one(plus[k, first:last], here, levels[k], np.float32(np.inf), tile[k, : last - first])
         else:

@@ -37,6 +37,7 @@ __all__ = [
     "or_zero",
     "read_levels",
     "robust_slope",
+    "sample_noise",
     "scaled_sum_of_squares",
     "sum_big_endian",
     "swap_and_sum",
@@ -296,6 +297,12 @@ def or_zero(values: F4) -> F4:
 def scaled_sum_of_squares(errors: F4, variance: F4, scale: float) -> F4:
     """Variance to which squared errors are added; see `calib.kernels.scaled_sum_of_squares`."""
     return or_zero(errors) ** 2 + np.float32(scale) * variance
+
+
+def sample_noise(scale: F4, dark_error: F4, flat_error: F4, read_noise: float, gain: float) -> NoiseTerms:
+    """Variance of a calibrated sample; see `calib.kernels.sample_noise`."""
+    constant = (np.float32(read_noise) ** 2 + dark_error**2) * scale**2
+    return NoiseTerms(constant, scale / np.float32(gain), (flat_error * scale) ** 2)
 
 
 def sum_big_endian(words: NDArray[np.uint32]) -> int:

@@ -253,3 +253,17 @@ def test_variances_are_their_twins():
     found, twin = (t.scaled_sum_of_squares(errors, variance, 0.95) for t in (kernels, twins))
     np.testing.assert_allclose(found, twin, rtol=3e-7)
     assert np.isnan(found).sum() == np.isnan(variance).sum()
+
+
+def test_the_noise_of_a_sample_is_its_twin_and_that_of_the_measured_quantities():
+    rng = np.random.default_rng(6)
+    scale, dark_error, flat_error = np.abs(rng.normal(1, 0.1, (3, 1000))).astype(np.float32)
+    scale[::11], dark_error[::7], flat_error[::5] = np.nan, np.nan, np.nan
+    found, twin = (t.sample_noise(scale, dark_error, flat_error, 6.0, 8.0) for t in (kernels, twins))
+    for a, b in zip(found, twin, strict=True):
+        np.testing.assert_allclose(a, b, rtol=3e-7)
+    # σ² = (r² + σ_d²)/R² + F/(g R) + (σ_R/R)² F² for a response R.
+    response = 1 / scale.astype(float)
+    np.testing.assert_allclose(found.constant, (36 + dark_error.astype(float) ** 2) / response**2, rtol=1e-6)
+    np.testing.assert_allclose(found.linear, 1 / (8 * response), rtol=1e-6)
+    np.testing.assert_allclose(found.quadratic, (flat_error / response) ** 2, rtol=1e-6)
