@@ -271,8 +271,8 @@ def test_light_put_into_a_frame_comes_out_again(reduced: Reduced) -> None:
         found = []
 
         def keep(piece: CalibratedBlock) -> None:
-            if piece.first == k:
-                found.append(piece.value.reshape(1024, 1024).copy())
+            if 0 <= k - piece.first < len(piece.value):
+                found.append(piece.value[k - piece.first].reshape(1024, 1024).copy())
 
         calibrate_scan({"CDS": raw}, band="Ks", read="CDS", profile=profile, sink=keep, errors=False, **masters)
         return found[0]
