@@ -657,7 +657,8 @@ class _Run:
             "scans": schema.scans,
             "sky_offsets": schema.sky_offsets,
         }
-        with self.archive.begin() as connection:
+        # Lasting with the verdicts: until then the disk is left to the products.
+        with self.archive.begin(lasting=False) as connection:
             write_outcomes(connection, result.outcomes)
             for file, meta, inputs in result.products:
                 record_product(connection, file, meta, inputs, self.profile, raw_paths)

@@ -120,14 +120,38 @@ class Archive:
         """Whether a writer holds the archive; one that was killed does not."""
         return folder_is_locked(self.root) or (self._server_lock is not None and self._server_lock.is_held())
 
-    def begin(self) -> Any:
+    def begin(self, *, lasting: bool = True) -> Any:
         """Return a context manager with a connection in one transaction.
 
         A writer that has lost its lock with the connection to the server does not get one.
+
+        Parameters
+        ----------
+        lasting : bool
+            Whether its end waits until the disk holds it. If not, a crash of the machine, not one of the process,
+            takes the rows back, and those that followed with them, until something lasting is written: for what the
+            next run would make again. Where much else is being written that wait can be long.
         """
         if self._server_lock is not None:
             self._server_lock.assure()
-        return self.engine.begin()
+        return self.engine.begin() if lasting else self._begin_in_memory()
+
+    @contextmanager
+    def _begin_in_memory(self) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
+            if self.place.is_server:
+                with connection.begin():
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+                    yield connection
+                return
+            # By the driver itself: within a transaction it could not be said.
+            driver: Any = connection.connection.driver_connection
+            driver.execute("PRAGMA synchronous=NORMAL")
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                driver.execute("PRAGMA synchronous=FULL")
 
     def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         """Return all rows of a query as dictionaries."""

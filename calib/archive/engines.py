@@ -46,7 +46,7 @@ def _file(place: Place) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _settings(connection: Any, _: Any) -> None:
         # WAL lets the page read while a run writes; NORMAL survives a crash of the process, FULL that of the
-        # machine.
+        # machine (`Archive.begin` chooses).
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 

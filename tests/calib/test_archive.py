@@ -118,6 +118,29 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     assert archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "a")) is None
 
 
+def test_a_transaction_need_not_wait_for_the_disk_and_the_next_does_again(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "a", create=True)
+    asked = "SHOW synchronous_commit" if archive.place.is_server else "PRAGMA synchronous"
+    waits, does_not = ("on", "off") if archive.place.is_server else (2, 1)
+    what = {"name": "x", "value": "1"}
+    with archive.begin(lasting=False) as connection:
+        assert connection.exec_driver_sql(asked).scalar() == does_not
+        upsert(connection, schema.meta, [what])
+
+    def fail() -> None:
+        with archive.begin(lasting=False) as connection:
+            upsert(connection, schema.meta, [what | {"value": "2"}])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    for _ in range(2):
+        with archive.begin() as connection:
+            assert connection.exec_driver_sql(asked).scalar() == waits
+    assert archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "x")) == "1"
+    archive.close()
+
+
 def test_times_are_utc_to_the_millisecond() -> None:
     now = utc_now()
     assert len(now) == len("1999-05-01T00:00:00.000Z")
