@@ -144,14 +144,15 @@ class Archive:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
                     yield connection
                 return
-            # By the driver itself: within a transaction it could not be said.
-            driver: Any = connection.connection.driver_connection
-            driver.execute("PRAGMA synchronous=NORMAL")
+            # Within a transaction it cannot be said, and without a word to the file no transaction has begun yet.
+            connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+            connection.commit()
             try:
                 with connection.begin():
                     yield connection
             finally:
-                driver.execute("PRAGMA synchronous=FULL")
+                connection.exec_driver_sql("PRAGMA synchronous=FULL")
+                connection.commit()
 
     def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         """Return all rows of a query as dictionaries."""
