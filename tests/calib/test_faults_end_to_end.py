@@ -292,7 +292,7 @@ def interrupt_after(k: int, monkeypatch: pytest.MonkeyPatch, where: str) -> Iter
                     tick()
                 return done
 
-        monkeypatch.setattr(Archive, "begin", lambda self: Counted(begin(self)))
+        monkeypatch.setattr(Archive, "begin", lambda self, **how: Counted(begin(self, **how)))
     yield
 
 
@@ -318,9 +318,9 @@ def steps(more: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactor
             counts["file"] += 1
             replace(a, b)
 
-        def counted_begin(self: Archive) -> Any:
+        def counted_begin(self: Archive, **how: Any) -> Any:
             counts["transaction"] += 1
-            return begin(self)
+            return begin(self, **how)
 
         patch.setattr(os, "replace", counted_replace)
         patch.setattr(Archive, "begin", counted_begin)
