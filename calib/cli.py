@@ -133,7 +133,6 @@ def run(
 
         chosen = load_profile(instrument) if instrument else None
         archive = Archive(archive_dir, create=bool(raw), database=database, upgrade=_say)
-        profile = chosen or archive.current_profile() or load_profile("2mass")
         if chosen and (replaced := replaced_words(archive, chosen)):
             click.echo(replaced, err=True)
         if frames is None and raw:
@@ -141,7 +140,7 @@ def run(
         with mapper_for(scheduler, archive.root, workers) as mapper:
             report = run_survey(
                 archive,
-                profile,
+                chosen,
                 raw,
                 frames=frames,
                 scans=scans,

@@ -39,7 +39,7 @@ from calib.health import update_health
 from calib.ingest import register_files, sequences_of, supplied_files, used_hashes, write_outcomes
 from calib.memory import kept_memory
 from calib.night import ALGORITHM, DarkJob, FlatJob, JobResult, MasterFile, ScanJob, combine_key
-from calib.profile import Profile
+from calib.profile import Profile, load_profile
 from calib.raw import Sequence
 from calib.references import update_references
 from calib.rejudge import judge_blocks
@@ -101,7 +101,7 @@ def _quiet(done: int, total: int, what: str) -> None:
 
 def run_survey(
     archive: Archive,
-    profile: Profile,
+    profile: Profile | None,
     raw: Iterable[Path],
     *,
     frames: bool | None = True,
@@ -115,7 +115,8 @@ def run_survey(
     Parameters
     ----------
     archive : Archive
-    profile : Profile
+    profile : Profile or None
+        Becomes the archive's. None: the archive's, as it is once no other run is at work, or `2mass` where it has none.
     raw : iterable of Path
         Files and folders; beside them, whatever the archive knows already.
     frames : bool or None
@@ -140,6 +141,8 @@ def run_survey(
         If another run holds the archive, or it cannot be written.
     """
     with archive.writing(), kept_memory():
+        # Not before: a run that was at work until now, or somebody on the page, may have brought another one.
+        profile = profile or archive.current_profile() or load_profile("2mass")
         return _Run(archive, profile, frames, scans, workers, mapper or ThreadMapper(workers), progress).run(raw)
 
 

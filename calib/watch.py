@@ -202,7 +202,7 @@ class Watch:
         with mapper_for(self.scheduler, self.archive.root, self.workers) as mapper:
             report = run_survey(
                 self.archive,
-                profile,
+                profile if self.instrument else None,
                 ready,
                 frames=self.frames,
                 workers=self.workers,

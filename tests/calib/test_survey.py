@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,26 @@ def test_a_decision_that_comes_too_late_for_a_run_is_followed_by_the_next(tmp_pa
     run(root, four_nights.raw, frames=False)
     assert verdicts(root)[night] == "rejected"
     assert run(root, four_nights.raw, frames=False).idle
+
+
+def test_a_run_without_a_profile_takes_the_one_that_came_while_it_waited(
+    tmp_path: Path, four_nights: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path / "archive", create=True)
+    writing = Archive.writing
+
+    @contextmanager
+    def after_another(self: Archive) -> Iterator[None]:
+        with writing(self):
+            self.register_profile(small())
+            yield
+
+    monkeypatch.setattr(Archive, "writing", after_another)
+    assert run_survey(archive, None, [four_nights.raw], frames=False).refused == 0
+    current = archive.current_profile()
+    assert current is not None
+    assert current.hash == small().hash
+    archive.close()
 
 
 def test_frames_left_out_are_made_later(tmp_path: Path, four_nights: Night) -> None:
