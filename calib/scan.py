@@ -177,14 +177,24 @@ def calibrate_scan(
         hint = np.zeros(2)
         underway = sky_offsets(pool, reads, bounds, level, hint, profile, release or _keep)
         noise = NoiseModel.of(dark.error, canonical.error, scale, profile, band, read) if errors else None
-        offsets = [offset.result() for offset in underway]
         limits = profile.limits_for("sky_offset", band, read)
-        verdicts = [
-            with_ruling(judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn), (rulings or {}).get(k))
-            for k, o in enumerate(offsets)
-        ]
-        used = substitutes(verdicts)
-        finals = _Finals(reads, bounds, level, float(hint[1]), mask, noise, profile.sky)
+        verdicts: list[Verdict] = []
+
+        def judged(k: int) -> Verdict:
+            while len(verdicts) <= k:
+                o, ruling = underway[len(verdicts)].result(), (rulings or {}).get(len(verdicts))
+                found = judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn)
+                verdicts.append(with_ruling(found, ruling))
+            return verdicts[k]
+
+        def serving(k: int) -> int:
+            # An accepted offset serves its block whatever becomes of the others: no need to wait for them.
+            if judged(k).status == "accepted":
+                return k
+            judged(len(bounds) - 1)
+            return substitutes(verdicts)[k]
+
+        finals = _Finals(reads, bounds, level, hint, mask, noise, profile.sky)
         step = max(2, PIECE_PIXELS // n_pixels)
         room = [Room(min(step, n), n_pixels, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
 
@@ -199,11 +209,13 @@ def calibrate_scan(
         waiting: deque[Future[CalibratedBlock]] = deque()
         number = itertools.count()
         # What the frames of a block share is as large as many of them: it is made shortly before it is needed.
-        following = pool.submit(finals.of, 0, used[0], offsets[used[0]])
+        used = [serving(0)]
+        following = pool.submit(finals.of, 0, used[0], underway[used[0]].result())
         for k, (begin, last) in enumerate(bounds):
             shared = following
             if k + 1 < len(bounds):
-                following = pool.submit(finals.of, k + 1, used[k + 1], offsets[used[k + 1]])
+                used.append(serving(k + 1))
+                following = pool.submit(finals.of, k + 1, used[-1], underway[used[-1]].result())
             for first in range(begin, last + 1, step):
                 end = min(first + step, last + 1)
                 waiting.append(pool.submit(finish, next(number), first, end, shared))
@@ -214,7 +226,7 @@ def calibrate_scan(
     status, cause = scan_status(verdicts, used)
     return ScanCalibration(
         read,
-        tuple(Block(o, v, u) for o, v, u in zip(offsets, verdicts, used, strict=True)),
+        tuple(Block(o.result(), v, u) for o, v, u in zip(underway, verdicts, used, strict=True)),
         level,
         shift,
         status,
@@ -229,7 +241,7 @@ class _Finals:
     reads: Reads
     bounds: tuple[tuple[int, int], ...]
     level: NDArray[np.float64]
-    reach: float
+    hint: NDArray[np.float64]
     mask: NDArray[np.int16]
     noise: NoiseModel | None
     sky: SkySettings
@@ -250,7 +262,7 @@ class _Finals:
         else:
             offset = offset - or_zero(serving.value.ravel())
         terms = NO_NOISE if self.noise is None else self.noise.terms(error, own_share=share)
-        return Final(offset, terms, bits.ravel().astype(np.uint8), np.array([0, self.reach]), first, others, trend)
+        return Final(offset, terms, bits.ravel().astype(np.uint8), np.array([0, self.hint[1]]), first, others, trend)
 
 
 def _keep(first: int, end: int) -> None:

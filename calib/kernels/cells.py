@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calib.kernels.compiled import F8, finite_kernel, kernel
 from calib.kernels.medians import has_middle, median_of, middle_between
-from calib.kernels.taking import SPARE, take_from, take_within
+from calib.kernels.taking import SPARE, take_rows, take_within
 
 __all__ = ["CellAverages", "cell_averages", "cell_middles"]
 
@@ -41,17 +41,8 @@ def _take(image, good, cell, low, high, taken):  # type: ignore[no-untyped-def]
     """Take the values of a cell in [low, high]; return the counts of `take_within`."""
     top, bottom, left, right = cell
     width = image.shape[1]
-    values = image.reshape(-1)
-    counts = good.reshape(-1)
-    below = 0
-    inside = 0
-    valid = 0
-    for j in range(top, bottom):
-        some = take_from(values, counts, j * width + left, j * width + right, low, high, taken, inside)
-        below += some[0]
-        inside += some[1]
-        valid += some[2]
-    return below, inside, valid
+    rows = top * width + left, width, bottom - top, right - left
+    return take_rows(image.reshape(-1), good.reshape(-1), rows, low, high, taken, 0)
 
 
 @kernel

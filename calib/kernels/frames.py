@@ -20,7 +20,7 @@ from calib.kernels.medians import (
     scratch_for,
     take_about,
 )
-from calib.kernels.strips import finish_strips, take_strips
+from calib.kernels.strips import take_strips
 from calib.kernels.taking import SPARE
 from calib.kernels.words import big_endian, bits_of
 
@@ -169,17 +169,11 @@ def form_read(
 @kernel
 def _take_part(plus, minus, k, first, last, calibration, good, low, high, taken, counts):  # type: ignore[no-untyped-def]
     """Form pixels ``first`` to ``last`` (excluded) of frame k and append those in [low, high] to those taken."""
-    part = slice(first, last)
-    saturation, scale, offset = calibration
-    here = saturation, scale[part], offset[part]
-    if minus is None:
-        done = take_strips(plus[k, part], None, here, good[part], low, high, taken, counts)
-    else:
-        done = take_strips(plus[k, part], minus[k, part], here, good[part], low, high, taken, counts)
-    if first + done < last:
-        rest = np.empty(last - first - done, np.float32)
-        form_part(plus, minus, k, first + done, last, calibration, _ZERO, _NAN, rest)
-        take_about(rest, good[first + done : last], low, high, taken, counts)
+    done = take_strips((plus, minus, *calibration, good, low, high, taken), None, k, first, last, counts)
+    if done < last:
+        rest = np.empty(last - done, np.float32)
+        form_part(plus, minus, k, done, last, calibration, _ZERO, _NAN, rest)
+        take_about(rest, good[done:last], low, high, taken, counts)
 
 
 @kernel
@@ -278,16 +272,11 @@ def _one_and_mask(plus, calibration, flags, why, out, mask):  # type: ignore[no-
 @kernel
 def _finish_part(plus, minus, k, first, last, calibration, flags, why, good, low, high, value, mask, taken, counts):  # type: ignore[no-untyped-def]
     """Form pixels ``first`` to ``last`` (excluded) of frame k, say why some are missing, and take the middle ones."""
-    part = slice(first, last)
-    saturation, scale, offset = calibration
-    here = saturation, scale[part], offset[part]
-    bits, counting, v, m = flags[part], good[part], value[k, part], mask[k, part]
-    if minus is None:
-        done = finish_strips(plus[k, part], None, here, bits, why, counting, low, high, v, m, taken, counts)
-    else:
-        done = finish_strips(plus[k, part], minus[k, part], here, bits, why, counting, low, high, v, m, taken, counts)
-    if first + done < last:
-        rest = slice(first + done, last)
+    taking = plus, minus, *calibration, good, low, high, taken
+    done = take_strips(taking, (flags, *why, value, mask), k, first, last, counts)
+    if done < last:
+        rest = slice(done, last)
+        saturation, scale, offset = calibration
         here = saturation, scale[rest], offset[rest]
         if minus is None:
             _one_and_mask(plus[k, rest], here, flags[rest], why, value[k, rest], mask[k, rest])

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.kernels.compiled import F4, F8, finite_kernel, kernel
+from calib.kernels.few import FEW, two_of_few
 from calib.kernels.taking import SPARE, take_within
 
 __all__ = [
@@ -22,10 +23,10 @@ __all__ = [
     "take_about",
 ]
 
-# Values this few are sorted as they are.
-_FEW = 48
-
 _LARGEST = np.float32(3.4028235e38)
+
+# So many values of a frame say about where its median is.
+_SAMPLED = 500
 
 
 # Selection among few values ----------------------------------------------------------------------------------------
@@ -63,6 +64,9 @@ def _select(v, m, k):  # type: ignore[no-untyped-def]
 @kernel
 def _middle(v, m, k, pair):  # type: ignore[no-untyped-def]
     """Return the value of rank k among the first m, or with ``pair`` the mean of ranks k and k + 1."""
+    if m <= FEW:
+        lower, upper = two_of_few(v[:m], k)
+        return 0.5 * (np.float64(lower) + np.float64(upper)) if pair else np.float64(lower)
     upper = _select(v, m, k + 1 if pair else k)
     if not pair:
         return np.float64(upper)
@@ -86,10 +90,10 @@ def _count_within(values, low, high):  # type: ignore[no-untyped-def]
 @kernel
 def _narrowed(v, m, k, pair, low, high):  # type: ignore[no-untyped-def]
     """Return the middle of m values known to lie in [low, high], of which few are neighbours of rank k."""
-    while m > _FEW:
-        # Within so narrow a range values lie about evenly: look where rank k should be.
+    while m > FEW:
+        # Within so narrow a range values lie about evenly: look where rank k should be, to three times its scatter.
         at = low + (high - low) * np.float32((k + 1.0) / m)
-        reach = (high - low) * np.float32(2.5 / np.sqrt(m))
+        reach = (high - low) * np.float32(1.5 / np.sqrt(m))
         a = max(low, at - reach)
         b = min(high, at + reach)
         below, inside = _count_within(v[:m], a, b)
@@ -115,19 +119,14 @@ def extremes(values):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def median_of(values):  # type: ignore[no-untyped-def]
-    """Return the median of finite values, which it overwrites; NaN if there is none.
+def _ranked(values, k, pair):  # type: ignore[no-untyped-def]
+    """Return the value of rank k, or with ``pair`` the mean of ranks k and k + 1; overwrites the values.
 
-    The range that holds the middle is halved by counting, a vector at a time, until few values are left to sort.
+    The range that holds them is halved by counting, a vector at a time, until few values are left.
     """
-    m = values.size
-    if m == 0:
-        return np.nan
-    k = (m - 1) // 2
-    pair = m % 2 == 0
     low, high = extremes(values)
-    inside = m
-    while inside > _FEW:
+    inside = values.size
+    while inside > FEW:
         middle = low + (high - low) * values.dtype.type(0.5)
         if not (low < middle < high):
             break
@@ -141,9 +140,16 @@ def median_of(values):  # type: ignore[no-untyped-def]
             low = np.nextafter(middle, high)
             inside -= inside_lower
         else:
-            break  # the middle two lie on either side
+            break  # the two lie on either side
     below, inside, _ = take_within(values, None, low, high, values, 0)
     return _middle(values, inside, k - below, pair)
+
+
+@kernel
+def median_of(values):  # type: ignore[no-untyped-def]
+    """Return the median of finite values, which it overwrites; NaN if there is none."""
+    m = values.size
+    return _ranked(values, (m - 1) // 2, m % 2 == 0) if m else np.nan
 
 
 @kernel
@@ -208,7 +214,7 @@ def middle_between(taken, counts, low, high):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def adapted_reach(reach, counts, off=np.float32(0)):  # type: ignore[no-untyped-def]  # noqa: B008
+def adapted_reach(reach, counts, off):  # type: ignore[no-untyped-def]
     """Return how far to look to either side next time, when so many were found and the guess was off by so much."""
     # A few per cent of the values are few to sort, and so many that the next median is likely among them.
     inside, valid = counts[1], counts[2]
@@ -231,17 +237,18 @@ def scratch_for(n_pixels):  # type: ignore[no-untyped-def]
 
 @kernel
 def _estimate(row, good, taken):  # type: ignore[no-untyped-def]
-    """Return the median of some hundred values and half the range of their middle tenth."""
+    """Return the median of `_SAMPLED` values and half the range of their middle tenth."""
     m = 0
-    for i in range(0, row.size, max(row.size // 500, 1) | 1):  # an odd step: columns alternate
+    for i in range(0, row.size, max(row.size // _SAMPLED, 1) | 1):  # an odd step: columns alternate
         v = row[i]
         if good[i] and abs(v) < np.inf:
             taken[m] = v
             m += 1
-    if m < 20:
+    if m < 20 or taken.size < 2 * m:
         return np.float32(0), np.float32(0)
-    low = _select(taken, m, m * 9 // 20)
-    high = _select(taken, m, m * 11 // 20)
+    taken[m : 2 * m] = taken[:m]
+    low = np.float32(_ranked(taken[:m], m * 9 // 20, False))
+    high = np.float32(_ranked(taken[m : 2 * m], m * 11 // 20, False))
     return np.float32(0.5) * (low + high), np.float32(0.5) * (high - low)
 
 
@@ -260,7 +267,7 @@ def row_median(row, good, guess, reach, scratch):  # type: ignore[no-untyped-def
         high = guess + reach
         _take_all_about(row, good, low, high, scratch)
         if has_middle(counts) and reach > 0:
-            return middle_between(taken, counts, low, high), adapted_reach(reach, counts)
+            return middle_between(taken, counts, low, high), adapted_reach(reach, counts, np.float32(0))
         below, inside, valid = counts[0], counts[1], counts[2]
         if inside == 0 or valid == 0 or not reach > 0:
             # The last frame says nothing about this one: look at this one once.

@@ -11,22 +11,25 @@ from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
 
-__all__ = ["prefetch", "prefetch_part"]
+__all__ = ["prefetch_part", "prefetch_place"]
 
 _FOR_READING, _FOR_LONG, _DATA = 0, 3, 1
 
 
-@intrinsic
-def prefetch(_typing, array, index):  # type: ignore[no-untyped-def]
-    """Ask for the line of the cache that holds an element of a one-dimensional array, or would if it were longer."""
+def prefetch_place(builder: ir.IRBuilder, place: Any) -> None:
+    """Write code that asks for the line of the cache that holds a place, which may lie behind an array."""
+    place = builder.bitcast(place, ir.IntType(8).as_pointer())
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [place, *(word(value) for value in (_FOR_READING, _FOR_LONG, _DATA))])
 
+
+@intrinsic
+def _prefetch(_typing, array, index):  # type: ignore[no-untyped-def]
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, *(word(value) for value in (_FOR_READING, _FOR_LONG, _DATA))])
+        prefetch_place(builder, builder.gep(data, [arguments[1]]))
         return context.get_dummy_value()
 
     return types.void(array, index), code
@@ -36,4 +39,4 @@ def prefetch(_typing, array, index):  # type: ignore[no-untyped-def]
 def prefetch_part(array, first, last):  # type: ignore[no-untyped-def]
     """Ask for elements ``first`` to ``last`` (excluded) of a one-dimensional array."""
     for i in range(first, last, 64 // array.itemsize):
-        prefetch(array, i)
+        _prefetch(array, i)

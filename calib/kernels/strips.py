@@ -10,14 +10,15 @@ from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
 from calib.kernels.lanes import LANES
-from calib.kernels.prefetching import prefetch
+from calib.kernels.prefetching import prefetch_place
 from calib.kernels.taking import COUNTS, all_lanes, finite, nonzero, take_lanes
 
-__all__ = ["finish_strips", "take_strips"]
+__all__ = ["take_strips"]
 
 # Raw samples are asked for so far ahead. A processor does that by itself where there are few rows to follow; with scale
 # and offset beside the frames it was seen to wait for memory half of the time.
@@ -27,37 +28,51 @@ _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _BYTES = ir.VectorType(ir.IntType(8), LANES)
 
 
-class _Samples:
-    """Writes code for the samples of `LANES` pixels; the arguments of an intrinsic go by their names."""
+_TAKING = ["plus", "minus", "saturation", "scale", "offset", "good", "low", "high", "taken"]
+_FINISHING = ["flags", "saturated", "no_data", "value", "mask"]
 
-    def __init__(self, names: str, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
+
+class _Samples:
+    """Writes code for the samples of `LANES` pixels of frame k from i on; what `take_strips` is given goes by names."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, k: Any, i: Any) -> None:
         self.context = context
         self.builder = builder
-        self.given = dict(zip(names.split(), zip(signature.args, arguments, strict=True), strict=True))
+        self.given: dict[str, tuple[Any, Any]] = {}
+        self.k, self.i = k, i
+
+    def add(self, names: list[str], kinds: Any, values: Any) -> None:
+        given = zip(kinds, cgutils.unpack_tuple(self.builder, values), strict=True)
+        self.given.update(zip(names, given, strict=True))
 
     def has(self, name: str) -> bool:
         return not isinstance(self.given[name][0], types.NoneType)
 
-    def place(self, name: str, index: str) -> Any:
-        kind, array = self.given[name]
+    def place(self, name: str, index: Any) -> Any:
+        kind, value = self.given[name]
         if kind.layout != "C":
             raise TypeError(f"{name} must be contiguous")
-        data = self.context.make_array(kind)(self.context, self.builder, array).data
-        return self.builder.gep(data, [self.given[index][1]])
+        array = self.context.make_array(kind)(self.context, self.builder, value)
+        if kind.ndim == 2:
+            n_pixels = self.builder.extract_value(array.shape, 1)
+            index = self.builder.add(self.builder.mul(self.k, n_pixels), index)
+        return self.builder.gep(array.data, [index])
 
     def load(self, name: str) -> Any:
-        place = self.place(name, "i")
+        place = self.place(name, self.i)
         kind = ir.VectorType(place.type.pointee, LANES)
         return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=1)
 
     def store(self, name: str, vector: Any) -> None:
-        self.builder.store(vector, self.builder.bitcast(self.place(name, "i"), vector.type.as_pointer()), align=1)
+        place = self.builder.bitcast(self.place(name, self.i), vector.type.as_pointer())
+        self.builder.store(vector, place, align=1)
 
     def everywhere(self, name: str) -> Any:
         return all_lanes(self.builder, self.given[name][1], LANES)
 
     def raw(self, name: str) -> Any:
-        """Return raw samples as float32."""
+        """Return raw samples as float32, and ask for those to come."""
+        prefetch_place(self.builder, self.place(name, self.builder.add(self.i, self.i.type(_AHEAD))))
         values, kind = self.load(name), self.given[name][0].dtype
         if isinstance(kind, types.Integer):
             return (self.builder.sitofp if kind.signed else self.builder.uitofp)(values, _FLOATS)
@@ -73,107 +88,64 @@ class _Samples:
         there = code.and_(code.fcmp_ordered("<", plus, saturation), finite(code, values))
         return values, there, code.fcmp_ordered(">=", plus, saturation)
 
-    def take(self, values: Any, there: Any) -> Any:
+    def finish(self, values: Any, there: Any, full: Any) -> None:
+        """Write samples, NaN where there is none, and the bits of each."""
+        code = self.builder
+        self.store("value", code.select(there, values, ir.Constant(_FLOATS, [float("nan")] * LANES)))
+        why = code.select(full, self.everywhere("saturated"), self.everywhere("no_data"))
+        why = code.select(there, ir.Constant(_BYTES, [0] * LANES), why)
+        self.store("mask", code.or_(self.load("flags"), why))
+
+    def take(self, values: Any, there: Any, n: Any) -> Any:
         """Take those that are there, count and lie in the range; return the counts of `take_within`."""
         counting = self.builder.and_(there, nonzero(self.builder, self.load("good")))
         low, high = self.everywhere("low"), self.everywhere("high")
-        counts = take_lanes(self.builder, values, counting, low, high, self.place("taken", "n"))
+        counts = take_lanes(self.builder, values, counting, low, high, self.place("taken", n))
         return self.context.make_tuple(self.builder, COUNTS, counts)
 
 
 @intrinsic
-def _take_strip(_typing, plus, minus, saturation, scale, offset, good, i, low, high, taken, n):  # type: ignore[no-untyped-def]
-    names = "plus minus saturation scale offset good i low high taken n"
+def _strip(_typing, taking, finishing, k, i, n):  # type: ignore[no-untyped-def]
+    """Do with `LANES` pixels from i on what `take_strips` does; n samples have been taken before."""
 
-    def code(*where: Any) -> Any:
-        samples = _Samples(names, *where)
-        values, there, _ = samples.formed()
-        return samples.take(values, there)
-
-    return COUNTS(plus, minus, saturation, scale, offset, good, i, low, high, taken, n), code
-
-
-@intrinsic
-def _finish_strip(  # type: ignore[no-untyped-def]
-    _typing,
-    plus,
-    minus,
-    saturation,
-    scale,
-    offset,
-    good,
-    flags,
-    saturated,
-    no_data,
-    i,
-    low,
-    high,
-    value,
-    mask,
-    taken,
-    n,
-):
-    names = "plus minus saturation scale offset good flags saturated no_data i low high value mask taken n"
-
-    def code(*where: Any) -> Any:
-        samples = _Samples(names, *where)
-        builder = samples.builder
+    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        samples = _Samples(context, builder, *arguments[2:4])
+        samples.add(_TAKING, taking, arguments[0])
         values, there, full = samples.formed()
-        missing = ir.Constant(_FLOATS, [float("nan")] * LANES)
-        samples.store("value", builder.select(there, values, missing))
-        why = builder.select(full, samples.everywhere("saturated"), samples.everywhere("no_data"))
-        why = builder.select(there, ir.Constant(_BYTES, [0] * LANES), why)
-        samples.store("mask", builder.or_(samples.load("flags"), why))
-        return samples.take(values, there)
+        if not isinstance(finishing, types.NoneType):
+            samples.add(_FINISHING, finishing, arguments[1])
+            samples.finish(values, there, full)
+        return samples.take(values, there, arguments[4])
 
-    arguments = (plus, minus, saturation, scale, offset, good, flags, saturated, no_data, i, low, high, value, mask)
-    return COUNTS(*arguments, taken, n), code
+    return COUNTS(taking, finishing, k, i, n), code
 
 
 @kernel
-def take_strips(plus, minus, calibration, good, low, high, taken, counts):  # type: ignore[no-untyped-def]
-    """Form samples and append those in [low, high] to those taken, as `form_part` and `take_about` do.
+def take_strips(taking, finishing, k, first, last, counts):  # type: ignore[no-untyped-def]
+    """Form pixels ``first`` to ``last`` (excluded) of frame k and append those in a range to those taken.
+
+    Parameters
+    ----------
+    taking : tuple
+        The reads, shape (n, n_pixels), ``minus`` may be None; saturation level, scale and offset; which pixels count;
+        the range, low and high; and the samples taken, as in `take_about`.
+    finishing : tuple or None
+        Bits of the pixels, of saturated samples and of those that are missing otherwise; where to write the samples
+        and their bits, shape (n, n_pixels). None if they are not wanted.
+    counts : ndarray of int64, shape (3,)
+        As in `take_about`.
 
     Returns
     -------
     int
-        How many pixels were gone through; those that do not fill a vector are left.
+        The first pixel that was left, because the last ones do not fill a vector.
     """
-    saturation, scale, offset = calibration
     below = 0
     n = counts[1]
     valid = 0
-    end = scale.size - scale.size % LANES
-    for i in range(0, end, LANES):
-        prefetch(plus, i + _AHEAD)
-        if minus is not None:
-            prefetch(minus, i + _AHEAD)
-        some = _take_strip(plus, minus, saturation, scale, offset, good, i, low, high, taken, n)
-        below += some[0]
-        n += some[1]
-        valid += some[2]
-    counts[0] += below
-    counts[1] = n
-    counts[2] += valid
-    return end
-
-
-@kernel
-def finish_strips(plus, minus, calibration, flags, why, good, low, high, value, mask, taken, counts):  # type: ignore[no-untyped-def]
-    """Do as `take_strips`, and write the samples and why they are missing."""
-    saturation, scale, offset = calibration
-    saturated, no_data = why
-    below = 0
-    n = counts[1]
-    valid = 0
-    end = scale.size - scale.size % LANES
-    for i in range(0, end, LANES):
-        prefetch(plus, i + _AHEAD)
-        if minus is not None:
-            prefetch(minus, i + _AHEAD)
-        some = _finish_strip(
-            plus, minus, saturation, scale, offset, good, flags, saturated, no_data, i, low, high, value, mask, taken, n
-        )
+    end = last - (last - first) % LANES
+    for i in range(first, end, LANES):
+        some = _strip(taking, finishing, k, i, n)
         below += some[0]
         n += some[1]
         valid += some[2]

@@ -15,12 +15,22 @@ from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
 
-__all__ = ["COUNTS", "SPARE", "all_lanes", "finite", "nonzero", "take_from", "take_lanes", "take_within"]
+__all__ = [
+    "COUNTS",
+    "SPARE",
+    "VECTOR_BYTES",
+    "all_lanes",
+    "finite",
+    "nonzero",
+    "take_lanes",
+    "take_rows",
+    "take_within",
+]
 
 # Whole vectors are written: so much room is needed behind the values taken.
 SPARE = 16
 
-_VECTOR_BYTES = 64
+VECTOR_BYTES = 64
 
 # Until LLVM 20 vectors are compressed on their way to memory alone, which some processors are slow at.
 _IN_REGISTERS = binding.llvm_version_info[0] >= 20
@@ -29,7 +39,7 @@ _IN_REGISTERS = binding.llvm_version_info[0] >= 20
 def _compress(builder: ir.IRBuilder, values: Any, belongs: Any, place: Any) -> None:
     """Write the lanes that belong side by side from ``place`` on; what follows them is undefined."""
     kind = values.type
-    name = f"v{kind.count}f{8 * _VECTOR_BYTES // kind.count}"
+    name = f"v{kind.count}f{8 * VECTOR_BYTES // kind.count}"
     if _IN_REGISTERS:
         signature = ir.FunctionType(kind, [kind, belongs.type, kind])
         compress = cgutils.get_or_insert_function(
@@ -82,7 +92,7 @@ COUNTS = types.UniTuple(types.int64, 3)
 @intrinsic
 def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[no-untyped-def]
     """Take those of a vector of values from i on that lie in [low, high]; return the counts of `take_within`."""
-    lanes = _VECTOR_BYTES // (source.dtype.bitwidth // 8)
+    lanes = VECTOR_BYTES // (source.dtype.bitwidth // 8)
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         def place(k: int, index: Any) -> Any:
@@ -108,27 +118,33 @@ def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[
 
 
 @kernel
-def take_from(source, good, start, stop, low, high, taken, n):  # type: ignore[no-untyped-def]
-    """Do as `take_within` with the values ``start`` to ``stop`` (excluded) of ``source`` and ``good``."""
+def take_rows(source, good, rows, low, high, taken, n):  # type: ignore[no-untyped-def]
+    """Do as `take_within` with a part of each of some rows.
+
+    ``rows`` are the place where the first part begins, how far the next is from one, their number and their width.
+    """
+    first, step, number, width = rows
+    before = n
     below = 0
-    inside = 0
     valid = 0
-    lanes = _VECTOR_BYTES // source.itemsize
-    whole = stop - (stop - start) % lanes
-    for i in range(start, whole, lanes):
-        some = _take_strip(source, good, i, low, high, taken, n + inside)
-        below += some[0]
-        inside += some[1]
-        valid += some[2]
-    for i in range(whole, stop):
-        v = source[i]
-        if abs(v) < np.inf and (good is None or good[i]):
-            valid += 1
-            below += v < low
-            if low <= v <= high:
-                taken[n + inside] = v
-                inside += 1
-    return below, inside, valid
+    lanes = VECTOR_BYTES // source.itemsize
+    whole = width - width % lanes
+    for j in range(number):
+        start = first + j * step
+        for i in range(start, start + whole, lanes):
+            some = _take_strip(source, good, i, low, high, taken, n)
+            below += some[0]
+            n += some[1]
+            valid += some[2]
+        for i in range(start + whole, start + width):
+            v = source[i]
+            if abs(v) < np.inf and (good is None or good[i]):
+                valid += 1
+                below += v < low
+                if low <= v <= high:
+                    taken[n] = v
+                    n += 1
+    return below, n - before, valid
 
 
 @kernel
@@ -150,4 +166,4 @@ def take_within(source, good, low, high, taken, n):  # type: ignore[no-untyped-d
     below, inside, valid : int
         Finite values that count and lie below ``low``, those taken, and all.
     """
-    return take_from(source, good, 0, source.size, low, high, taken, n)
+    return take_rows(source, good, (0, 0, 1, source.size), low, high, taken, n)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from calib import kernels
 from calib.kernels import NoiseTerms, merging_network, twins
+from calib.kernels.few import two_of_few
 from calib.kernels.taking import SPARE, take_within
 
 SIZES = [1, 2, 3, 7, 8, 9, 47, 48, 49, 50, 333, 4096]
@@ -116,6 +117,18 @@ def test_what_lies_within_a_range_is_taken_in_order_and_counted(n, seed, double,
     if good is None:
         assert take_within(source, None, -1.0, 2.0, source, 0)[1] == counts[1]
         np.testing.assert_array_equal(source[: counts[1]], taken[3 : 3 + counts[1]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 60), seed=st.integers(0, 1000), double=st.booleans(), kinds=st.sampled_from([1, 4, 10_000]))
+def test_the_values_of_two_neighbouring_ranks_are_those_of_sorted_values(n, seed, double, kinds):
+    values = np.random.default_rng(seed).integers(-kinds, kinds, n).astype(np.float64 if double else np.float32)
+    before, ranked = values.copy(), np.sort(values)
+    for k in range(n):
+        lower, upper = two_of_few(values, k)
+        assert lower == ranked[k]
+        assert k + 1 == n or upper == ranked[k + 1]
+    np.testing.assert_array_equal(values, before)
 
 
 @pytest.mark.parametrize("m", range(9))
