@@ -205,20 +205,24 @@ def calibrate_scan(
                 release(first, end)
             return CalibratedBlock(first, made.value, made.error, made.mask, made.sums)
 
+        used: list[int] = []
+
+        def common(k: int) -> Future[Final]:
+            used.append(serving(k))
+            return pool.submit(finals.of, k, used[k], underway[used[k]].result())
+
         # Some pieces are made while the last one is on its way: their arrays are used again in turn.
         waiting: deque[Future[CalibratedBlock]] = deque()
         number = itertools.count()
-        # What the frames of a block share is as large as many of them: it is made shortly before it is needed.
-        used = [serving(0)]
-        following = pool.submit(finals.of, 0, used[0], underway[used[0]].result())
+        following = common(0)
         for k, (begin, last) in enumerate(bounds):
             shared = following
-            if k + 1 < len(bounds):
-                used.append(serving(k + 1))
-                following = pool.submit(finals.of, k + 1, used[-1], underway[used[-1]].result())
             for first in range(begin, last + 1, step):
                 end = min(first + step, last + 1)
                 waiting.append(pool.submit(finish, next(number), first, end, shared))
+                if first == begin and k + 1 < len(bounds):
+                    # What the frames of a block share is as large as many of them: it is made when it is needed next.
+                    following = common(k + 1)
                 if len(waiting) == len(room):
                     _deliver(waiting.popleft(), sink)
         while waiting:

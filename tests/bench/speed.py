@@ -208,7 +208,8 @@ def per_frame(profile: Profile) -> None:
     sized: dict[str, Callable[[], object]] = {}
     weight = {}
     for side in (256, 512, 1024, 2048):
-        n = max(46, 276 // (side // 256) ** 2)
+        # Two blocks at least: beside a single one there is nothing else to do while it is concluded.
+        n = max(92, 276 // (side // 256) ** 2)
         arrays = scan_arrays(n, side, side, profile)
         p = profile.model_copy(update={"detector": profile.detector.model_copy(update={"shape": (side, side)})})
         sized[str(side)] = lambda a=arrays, p=p: calibrate(a, p, lambda block: None)
@@ -234,7 +235,8 @@ def main(parts: str = "abcdefghi") -> None:
     if "d" in parts:
         responsivity()
     if "f" in parts:
-        per_frame(profile)
+        with kept_memory():
+            per_frame(profile)
     if "g" in parts:
         speed_disk.starts(profile)
     if "h" in parts:
