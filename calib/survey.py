@@ -407,9 +407,14 @@ class _Run:
             if not self._adopt(standards):
                 break
             standing = rulings(self.archive)
-        jobs = list(self._scan_jobs(sequences, standards, standing))
+        due = list(self._scan_jobs(sequences, standards, standing))
         if self.scans:
-            self._work(jobs, done, total, f"{what}: scans")
+            self._work(due, done, total, f"{what}: scans")
+            # Files copied anew may hold what they held, which shows when they are read: their scan was left as it was,
+            # and what its row says of standards and limits is brought up to date like that of any other.
+            known = {job.sequence.night for job in due if job.existing}
+            sequences = sequences_of(self.archive, self.profile, known)
+            self._work(list(self._scan_jobs(sequences, standards, standing)), done, total, f"{what}: scans")
             self._give_up(schema.scans)
         self.progress(done, total, f"{what}: deviations")
         with self._thinking("deviations"):
@@ -478,7 +483,7 @@ class _Run:
 
     def _scan_jobs(
         self, sequences: dict[Sequence, list[Row]], standards: Standards, standing: Rulings
-    ) -> Iterator[Job]:
+    ) -> Iterator[ScanJob]:
         t, reads = schema.scans, tuple(self.profile.reads)
         nights = sorted({s.night for s in sequences if s.obs_type == "scan"})
         known = {
@@ -640,7 +645,7 @@ class _Run:
             self.report.messages.append(message)
         return None
 
-    def _work(self, jobs: list[Job], done: int, total: int, what: str) -> None:
+    def _work(self, jobs: Ordered[Job], done: int, total: int, what: str) -> None:
         self.progress(done, total, what)
         if not jobs:
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
@@ -230,6 +232,35 @@ def test_provisional_verdicts_are_settled_backwards(tmp_path: Path, four_nights:
     run(archive, four_nights.raw)
     assert set(verdicts(archive).values()) == {"accepted"}
     assert_same(archive, four_nights.root)
+
+
+def test_scans_whose_files_were_copied_anew_learn_what_became_of_their_standards(tmp_path: Path) -> None:
+    survey = survey_of(3, scans={1: 1})
+    raw = write_raw(survey, tmp_path / "raw")
+    first = [raw / survey.night(k).date for k in (0, 1)]
+    run(tmp_path / "archive", first)
+    assert {r["dark_status"] for r in rows(tmp_path / "archive", "scans")} == {"provisional"}
+    for path in find_raw(first):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    run(tmp_path / "archive", raw)
+    run(tmp_path / "whole", raw)
+    assert {r["dark_status"] for r in rows(tmp_path / "archive", "scans")} == {"accepted"}
+    assert_same(tmp_path / "archive", tmp_path / "whole")
+
+
+def test_limits_may_move_while_files_are_copied_anew(tmp_path: Path, four_nights: Night) -> None:
+    archive, raw = tmp_path / "archive", tmp_path / "raw"
+    shutil.copytree(four_nights.raw, raw)
+    moved = small(("steadiness = { max = 3.0 }", "steadiness = { max = 0.001 }"))
+    run(archive, raw)
+    assert {r["status"] for r in rows(archive, "sky_offsets")} == {"accepted"}
+    for path in find_raw([raw]):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    run(archive, raw, moved)
+    run(tmp_path / "whole", raw, moved)
+    for table in ("sky_offsets", "scans"):
+        assert rows(archive, table) == rows(tmp_path / "whole", table)
+    assert {r["status"] for r in rows(archive, "sky_offsets")} == {"rejected"}
 
 
 def test_a_bad_first_night_does_not_become_the_standard(bad_first_night: Night) -> None:
