@@ -1,9 +1,10 @@
 """Scans: dark-subtracted, divided by the canonical, freed of their sky offsets.
 
-The frames are touched twice: once for levels and offsets, once (when every block has its verdict and so every
-frame its offset) for the output, which streams: some frames are made while others are written. To make the frames of
-one block while the next is averaged was tried: it gains nothing in memory and costs a tenth more on the way to a file,
-because the two passes are in each other's way in the cache.
+The frames are touched twice: once for levels and offsets, once (when their block has its verdict and so its frames
+their offset) for the output, which streams: some frames are made while others are written. The second pass begins
+behind the first, when the last blocks are concluded and there is room on the cores. To go on with both side by side was
+tried: it gains nothing in memory and costs a tenth more on the way to a file, because they are in each other's way in
+the cache.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 from calib.checks import Verdict, evaluate
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
-from calib.kernels import or_zero
+from calib.kernels import NoiseTerms, or_zero
 from calib.kernels.compiled import THREADS
 from calib.profile import Profile, SkySettings
 from calib.scan_blocks import sky_offsets
 from calib.scan_frames import NO_NOISE, Final, Reads, Room
-from calib.scan_noise import NoiseModel
+from calib.scan_noise import final_noise, noise_of_samples
 from calib.sky import SkyOffset, block_bounds
 from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, with_ruling
 
@@ -133,7 +134,8 @@ def calibrate_scan(
     rulings : mapping, optional
         Block → a person's verdict.
     sink : callable, optional
-        Receives the final frames, a few at a time and in order; their arrays are used again after it returns.
+        Receives the final frames, a few at a time and in order; their arrays are used again after it returns. Should
+        a later block fail, it has received the first frames.
     errors : bool
         Whether the final frames get errors.
     big_endian : bool
@@ -168,7 +170,7 @@ def calibrate_scan(
     good = usable(mask) & ((mask & (flag("HOT") | flag("NOISY"))) == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(usable(mask), 1 / canonical.value, np.nan).astype(np.float32).ravel()
-    offset = -dark.value.ravel() * scale
+    offset = (-dark.value.ravel() * scale).astype(np.float32, copy=False)
     bounds = block_bounds(n, profile.sky.block_frames)
     reads = Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel(), mask.shape)
     level, shift = np.empty(n), np.empty(n)
@@ -176,7 +178,7 @@ def calibrate_scan(
         # Level of a frame, and how far from a likely one it is to be looked for.
         hint = np.zeros(2)
         underway = sky_offsets(pool, reads, bounds, level, hint, profile, release or _keep)
-        noise = NoiseModel.of(dark.error, canonical.error, scale, profile, band, read) if errors else None
+        noise = noise_of_samples(dark.error, canonical.error, scale, profile, band, read) if errors else None
         limits = profile.limits_for("sky_offset", band, read)
         verdicts: list[Verdict] = []
 
@@ -247,7 +249,7 @@ class _Finals:
     level: NDArray[np.float64]
     hint: NDArray[np.float64]
     mask: NDArray[np.int16]
-    noise: NoiseModel | None
+    noise: NoiseTerms | None
     sky: SkySettings
 
     def of(self, k: int, u: int, serving: SkyOffset) -> Final:
@@ -265,7 +267,7 @@ class _Finals:
             offset = offset + np.float32(np.nan_to_num(serving.median_dn))
         else:
             offset = offset - or_zero(serving.value.ravel())
-        terms = NO_NOISE if self.noise is None else self.noise.terms(error, own_share=share)
+        terms = NO_NOISE if self.noise is None else final_noise(self.noise, error, own_share=share)
         return Final(offset, terms, bits.ravel().astype(np.uint8), np.array([0, self.hint[1]]), first, others, trend)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,32 +10,45 @@ from numpy.typing import NDArray
 from calib.kernels import NoiseTerms, sample_noise, scaled_sum_of_squares
 from calib.profile import Profile
 
-__all__ = ["NoiseModel"]
+__all__ = ["final_noise", "noise_of_samples"]
 
 
-@dataclass(frozen=True)
-class NoiseModel:
-    """1σ of a calibrated sample F: σ² = constant + linear · F + quadratic · F², each per pixel."""
+def noise_of_samples(
+    dark_error: NDArray[Any],
+    canonical_error: NDArray[Any],
+    scale: NDArray[np.float32],
+    profile: Profile,
+    band: str,
+    read: str,
+) -> NoiseTerms:
+    """Return the variance of a calibrated sample, no sky subtracted.
 
-    sample: NoiseTerms
+    Parameters
+    ----------
+    dark_error, canonical_error : ndarray of float, shape (ny, nx)
+        1σ of the dark, DN, and of the canonical.
+    scale : ndarray of float32, shape (ny × nx,)
+        1/canonical, NaN where a pixel has none.
+    profile, band, read
+        Say what the noise of a raw sample and the gain are.
+    """
+    dark, canonical = (np.asarray(e, np.float32).ravel() for e in (dark_error, canonical_error))
+    return sample_noise(scale, dark, canonical, profile.read_noise_dn(band, read), profile.detector.gain_e_per_dn[band])
 
-    @classmethod
-    def of(
-        cls,
-        dark_error: NDArray[np.float32],
-        canonical_error: NDArray[np.float32],
-        scale: NDArray[np.float32],
-        profile: Profile,
-        band: str,
-        read: str,
-    ) -> NoiseModel:
-        """Return the model of one read of a band; arrays as in `calib.kernels.sample_noise`."""
-        read_noise, gain = profile.read_noise_dn(band, read), profile.detector.gain_e_per_dn[band]
-        return cls(sample_noise(scale, dark_error.ravel(), canonical_error.ravel(), read_noise, gain))
 
-    def terms(self, sky_error: NDArray[np.float32], *, own_share: float) -> NoiseTerms:
-        """Return the variance of a final frame; ``own_share`` is the weight that a frame has in its own offset."""
-        # var(F − S) = var F + var S − 2 cov(F, S), and a frame of n makes up 1/n of its own offset.
-        kept = np.float32(1 - 2 * own_share)
-        constant = scaled_sum_of_squares(sky_error, self.sample.constant, float(kept))
-        return NoiseTerms(constant, kept * self.sample.linear, kept * self.sample.quadratic)
+def final_noise(sample: NoiseTerms, sky_error: NDArray[np.float32], *, own_share: float) -> NoiseTerms:
+    """Return the variance of a final frame.
+
+    Parameters
+    ----------
+    sample : NoiseTerms
+        That of `noise_of_samples`.
+    sky_error : ndarray of float32, shape (ny × nx,)
+        1σ of the sky offset, DN; one that is not finite counts as 0.
+    own_share : float
+        The weight that a frame has in its own offset.
+    """
+    # var(F − S) = var F + var S − 2 cov(F, S), and a frame of n makes up 1/n of its own offset.
+    kept = np.float32(1 - 2 * own_share)
+    constant = scaled_sum_of_squares(sky_error, sample.constant, float(kept))
+    return NoiseTerms(constant, kept * sample.linear, kept * sample.quadratic)

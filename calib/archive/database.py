@@ -128,16 +128,17 @@ class Archive:
         Parameters
         ----------
         lasting : bool
-            Whether its end waits until the disk holds it. If not, a crash of the machine, not one of the process,
-            takes the rows back, and those that followed with them, until something lasting is written: for what the
-            next run would make again. Where much else is being written that wait can be long.
+            Whether its end waits until the disk holds it. If not, a crash of the machine (with PostgreSQL also one of
+            the server, which ends this writer, too), not one of this process, takes the rows back, and those that
+            followed with them, until something lasting is written: for what the next run would make again. Where much
+            else is being written that wait can be long.
         """
         if self._server_lock is not None:
             self._server_lock.assure()
-        return self.engine.begin() if lasting else self._begin_in_memory()
+        return self.engine.begin() if lasting else self._begin_unsynced()
 
     @contextmanager
-    def _begin_in_memory(self) -> Iterator[Connection]:
+    def _begin_unsynced(self) -> Iterator[Connection]:
         with self.engine.connect() as connection:
             if self.place.is_server:
                 with connection.begin():
@@ -150,9 +151,12 @@ class Archive:
             try:
                 with connection.begin():
                     yield connection
-            finally:
-                connection.exec_driver_sql("PRAGMA synchronous=FULL")
-                connection.commit()
+            except BaseException:
+                # Whatever state it is in, nobody is to get it again.
+                connection.invalidate()
+                raise
+            connection.exec_driver_sql("PRAGMA synchronous=FULL")
+            connection.commit()
 
     def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         """Return all rows of a query as dictionaries."""

@@ -9,10 +9,11 @@ computes are in `calib.kernels.twins`.
 
 from calib.kernels.cells import CellAverages, cell_averages, cell_middles
 from calib.kernels.clipped import ClippedMean, clipped_mean
-from calib.kernels.frames import FinishedFrames, NoiseTerms, finish_frames, form_read, read_levels
+from calib.kernels.frames import FinishedFrames, finish_frames, form_read, read_levels
 from calib.kernels.medians import finite_median, frame_medians
 from calib.kernels.networks import merging_network, selecting_network, sorting_network
-from calib.kernels.offsets import ZeroMedian, or_zero, sample_noise, scaled_sum_of_squares, zero_median
+from calib.kernels.noise import NoiseTerms, sample_noise, scaled_sum_of_squares
+from calib.kernels.offsets import ZeroMedian, or_zero, zero_median
 from calib.kernels.slope import SlopeFit, robust_slope
 from calib.kernels.trimmed import TrimmedHalves, TrimmedMean, TrimmedReads, trimmed_halves, trimmed_mean
 from calib.kernels.words import native_16_bit, sum_big_endian, swap_and_sum

@@ -84,7 +84,7 @@ finite_kernel = functools.partial(kernel, fastmath={"nnan", "ninf", "nsz", "reas
 
 
 def shares(n: int, whole: int = 1, *, among: int = THREADS) -> list[tuple[int, int]]:
-    """Cut 0 … n into as many stretches, (first, end), of a multiple of ``whole``; empty ones are left out."""
+    """Cut 0 … n into ``among`` stretches, (first, end), of a multiple of ``whole``; empty ones are left out."""
     edges = [min(-(-k * n // (among * whole)) * whole, n) for k in range(among + 1)]
     return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 

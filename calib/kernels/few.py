@@ -15,7 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
-from calib.kernels.taking import VECTOR_BYTES, all_lanes
+from calib.kernels.lanes import all_lanes, call_by_name
+from calib.kernels.taking import VECTOR_BYTES
 
 __all__ = ["FEW", "two_of_few"]
 
@@ -23,11 +24,6 @@ __all__ = ["FEW", "two_of_few"]
 FEW = 48
 
 _INDEX = ir.IntType(64)
-
-
-def _call(builder: ir.IRBuilder, name: str, result: Any, arguments: list[Any]) -> Any:
-    function = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
 
 
 def _load_some(builder: ir.IRBuilder, place: Any, number: Any, kind: Any) -> Any:
@@ -38,7 +34,7 @@ def _load_some(builder: ir.IRBuilder, place: Any, number: Any, kind: Any) -> Any
     name = f"llvm.masked.load.v{lanes}f{bits}.p0"
     place = builder.bitcast(place, kind.as_pointer())
     none = ir.Constant(kind, [float("inf")] * lanes)
-    return _call(builder, name, kind, [place, ir.IntType(32)(bits // 8), there, none])
+    return call_by_name(builder, name, kind, [place, ir.IntType(32)(bits // 8), there, none])
 
 
 @intrinsic
@@ -67,7 +63,7 @@ def _largest_up_to(_typing, values, i, n, k):  # type: ignore[no-untyped-def]
             most = builder.add(builder.trunc(rank, counters.element) if bits < 64 else rank, counters.element(more))
             counted = builder.icmp_signed("<=", builder.load(smaller), all_lanes(builder, most, lanes))
             kept = builder.select(counted, some, ir.Constant(vector, [float("-inf")] * lanes))
-            found.append(_call(builder, f"llvm.vector.reduce.fmax.v{lanes}f{bits}", vector.element, [kept]))
+            found.append(call_by_name(builder, f"llvm.vector.reduce.fmax.v{lanes}f{bits}", vector.element, [kept]))
         return context.make_tuple(builder, signature.return_type, found)
 
     return types.UniTuple(values.dtype, 2)(values, types.int64, types.int64, types.int64), code

@@ -20,13 +20,13 @@ from calib.kernels.medians import (
     scratch_for,
     take_about,
 )
+from calib.kernels.noise import NoiseTerms
 from calib.kernels.strips import take_strips
 from calib.kernels.taking import SPARE
 from calib.kernels.words import big_endian, bits_of
 
 __all__ = [
     "FinishedFrames",
-    "NoiseTerms",
     "finish_frames",
     "form_one",
     "form_pair",
@@ -41,24 +41,11 @@ CHUNK = 1 << 11
 _ZERO = np.float32(0)
 _NAN = np.float32(np.nan)
 
-# Where an array has more pixels than this, what belongs to pixels does not stay in the cache from frame to frame:
-# then some frames are finished together.
-_MANY_PIXELS = 1 << 17
-_FRAMES_TOGETHER = 4
+# So many final samples stay in the cache of a core between their two passes: as many frames are finished together.
+_CACHED = 1 << 17
 
-# So many final samples stay in the cache of a core between their two passes.
-_PIXELS_TOGETHER = 1 << 17
-
-
-class NoiseTerms(NamedTuple):
-    """Variance of a sample F of a final frame: constant + linear · F⁺ + quadratic · F⁺².
-
-    Arrays of float32, shape ``(n_pixels,)``, in DN², DN and 1; F⁺ is F where positive, else 0.
-    """
-
-    constant: F4
-    linear: F4
-    quadratic: F4
+# Larger frames do not stay there anyhow, nor does what belongs to their pixels: that is shared by so many frames.
+_LARGE_TOGETHER = 4
 
 
 class FinishedFrames(NamedTuple):
@@ -148,7 +135,7 @@ def form_read(
     saturation_dn : float
         A sample whose ``plus`` is not below this becomes NaN.
     scale, offset : ndarray of float32, shape (n_pixels,)
-        Dimensionless and DN; NaN masks a pixel.
+        Dimensionless and DN, contiguous; NaN masks a pixel.
     out : ndarray of float32, shape (n_frames, n_pixels), optional
         Where to write.
 
@@ -225,7 +212,7 @@ def read_levels(
     plus, minus, saturation_dn, scale, offset
         As in `form_read`.
     good : ndarray of bool, shape (n_pixels,)
-        Which pixels count for the median.
+        Which pixels count for the median; contiguous.
     hint : ndarray, shape (2,), optional
         Level that is likely and how far from it to look, DN; 0 where nothing is known. Written anew from these frames.
         It makes medians cheap and changes nothing else; several threads may share it.
@@ -336,7 +323,7 @@ def _finish(  # type: ignore[no-untyped-def]
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
-    together = max(1, min(n, _PIXELS_TOGETHER // n_pixels if n_pixels <= _MANY_PIXELS else _FRAMES_TOGETHER))
+    together = max(1, min(n, _CACHED // n_pixels if n_pixels <= _CACHED else _LARGE_TOGETHER))
     taken = np.empty((together, n_pixels + SPARE), np.float32)
     counts = np.empty((together, 3), np.int64)
     scratch = scratch_for(n_pixels)
@@ -404,7 +391,7 @@ def finish_frames(
     level : ndarray, shape (n,)
         Median that each frame is to have over the pixels that count, DN; NaN leaves it alone.
     good : ndarray of bool, shape (n_pixels,)
-        Which pixels count for the median.
+        Which pixels count for the median; contiguous.
     noise : NoiseTerms
     flags : ndarray of uint8, shape (n_pixels,)
         Bits every sample of a pixel has.

@@ -14,13 +14,27 @@ from numba.core import cgutils
 
 from calib.kernels.compiled import PITCH
 
-__all__ = ["LANES", "Lanes", "Strip"]
+__all__ = ["LANES", "Lanes", "Strip", "all_lanes", "call_by_name"]
 
 # As many float32 as the widest registers hold; narrower machines split them.
 LANES = 16
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _INDEX = ir.IntType(64)
+
+
+def all_lanes(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
+    """Return a vector with the same value in every lane."""
+    kind = ir.VectorType(value.type, lanes)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(first, first, zeros)
+
+
+def call_by_name(builder: ir.IRBuilder, name: str, result: Any, arguments: list[Any]) -> Any:
+    """Return what a function that LLVM knows gives."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
 class Lanes:
@@ -89,9 +103,7 @@ class Strip:
 
     def all_lanes(self, value: Any) -> Lanes:
         """Return a float32 in every lane."""
-        first = self.builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return Lanes(self.builder, self.builder.shuffle_vector(first, first, zeros))
+        return Lanes(self.builder, all_lanes(self.builder, value, LANES))
 
     def sums(self, n: Any, number: int, terms: Callable[[Any], list[Lanes]]) -> list[Lanes]:
         """Return sums over n rows; ``terms`` gives what row k adds to each."""

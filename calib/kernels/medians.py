@@ -25,7 +25,7 @@ __all__ = [
 
 _LARGEST = np.float32(3.4028235e38)
 
-# So many values of a frame say about where its median is.
+# So many values of a frame, or up to twice as many, say about where its median is.
 _SAMPLED = 500
 
 
@@ -87,25 +87,6 @@ def _count_within(values, low, high):  # type: ignore[no-untyped-def]
     return np.int64(below), np.int64(inside)
 
 
-@kernel
-def _narrowed(v, m, k, pair, low, high):  # type: ignore[no-untyped-def]
-    """Return the middle of m values known to lie in [low, high], of which few are neighbours of rank k."""
-    while m > FEW:
-        # Within so narrow a range values lie about evenly: look where rank k should be, to three times its scatter.
-        at = low + (high - low) * np.float32((k + 1.0) / m)
-        reach = (high - low) * np.float32(1.5 / np.sqrt(m))
-        a = max(low, at - reach)
-        b = min(high, at + reach)
-        below, inside = _count_within(v[:m], a, b)
-        if below > k or below + inside <= k + pair or inside > m // 2:
-            break
-        _, m, _ = take_within(v[:m], None, a, b, v, 0)
-        k -= below
-        low = a
-        high = b
-    return _middle(v, m, k, pair)
-
-
 @finite_kernel
 def extremes(values):  # type: ignore[no-untyped-def]
     """Return the least and the largest of finite values, of which there is at least one."""
@@ -143,6 +124,26 @@ def _ranked(values, k, pair):  # type: ignore[no-untyped-def]
             break  # the two lie on either side
     below, inside, _ = take_within(values, None, low, high, values, 0)
     return _middle(values, inside, k - below, pair)
+
+
+@kernel
+def _narrowed(v, m, k, pair, low, high):  # type: ignore[no-untyped-def]
+    """Return the middle of m values known to lie in [low, high], of which few are neighbours of rank k."""
+    while m > FEW:
+        # Within so narrow a range values lie about evenly: look where rank k should be, to three times its scatter.
+        at = low + (high - low) * np.float32((k + 1.0) / m)
+        reach = (high - low) * np.float32(1.5 / np.sqrt(m))
+        a = max(low, at - reach)
+        b = min(high, at + reach)
+        below, inside = _count_within(v[:m], a, b)
+        if below > k or below + inside <= k + pair or inside > m // 2:
+            break
+        _, m, _ = take_within(v[:m], None, a, b, v, 0)
+        k -= below
+        low = a
+        high = b
+    # Where they do not, many are alike or the range is wide.
+    return _ranked(v[:m], k, pair) if m > FEW else _middle(v, m, k, pair)
 
 
 @kernel
@@ -218,7 +219,7 @@ def adapted_reach(reach, counts, off):  # type: ignore[no-untyped-def]
     """Return how far to look to either side next time, when so many were found and the guess was off by so much."""
     # A few per cent of the values are few to sort, and so many that the next median is likely among them.
     inside, valid = counts[1], counts[2]
-    if inside > valid // 16 and off < np.float32(0.25) * reach:
+    if inside > valid // 4 or (inside > valid // 16 and off < np.float32(0.25) * reach):
         return reach * np.float32(0.5)
     return reach * np.float32(1.5) if inside < valid // 50 or off > np.float32(0.5) * reach else reach
 
@@ -232,19 +233,22 @@ def reach_after_miss(reach, off):  # type: ignore[no-untyped-def]
 @kernel
 def scratch_for(n_pixels):  # type: ignore[no-untyped-def]
     """Return the room that `row_median` needs: for values taken, and for counts."""
-    return np.empty(n_pixels + SPARE, np.float32), np.zeros(3, np.int64)
+    return np.empty(n_pixels + 2 * _SAMPLED + SPARE, np.float32), np.zeros(3, np.int64)
 
 
 @kernel
 def _estimate(row, good, taken):  # type: ignore[no-untyped-def]
-    """Return the median of `_SAMPLED` values and half the range of their middle tenth."""
+    """Return the median of some hundred values and half the range of their middle tenth; 0 and 0 if there are too few.
+
+    ``taken`` is that of `scratch_for`.
+    """
     m = 0
     for i in range(0, row.size, max(row.size // _SAMPLED, 1) | 1):  # an odd step: columns alternate
         v = row[i]
         if good[i] and abs(v) < np.inf:
             taken[m] = v
             m += 1
-    if m < 20 or taken.size < 2 * m:
+    if m < 20:
         return np.float32(0), np.float32(0)
     taken[m : 2 * m] = taken[:m]
     low = np.float32(_ranked(taken[:m], m * 9 // 20, False))

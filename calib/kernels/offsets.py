@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.kernels.compiled import F4, F8, kernel
-from calib.kernels.frames import NoiseTerms
 from calib.kernels.medians import row_median, scratch_for
 from calib.kernels.trimmed import TrimmedHalves
 
-__all__ = ["ZeroMedian", "or_zero", "sample_noise", "scaled_sum_of_squares", "zero_median"]
+__all__ = ["ZeroMedian", "or_zero", "zero_median"]
 
 
 class ZeroMedian(NamedTuple):
@@ -100,53 +99,3 @@ def or_zero(values: F4) -> F4:
     out = np.empty(values.shape, np.float32)
     _or_zero(values, out)
     return out
-
-
-@kernel
-def _scaled_sum_of_squares(errors, variance, scale, out):  # type: ignore[no-untyped-def]
-    for i in range(out.size):
-        e = errors[i]
-        out[i] = (e * e if abs(e) < np.inf else np.float32(0)) + scale * variance[i]
-
-
-def scaled_sum_of_squares(errors: F4, variance: F4, scale: float) -> F4:
-    """Return ``errors² + scale · variance``, shape ``(n_pixels,)``; errors that are not finite count as 0."""
-    out = np.empty(errors.shape, np.float32)
-    _scaled_sum_of_squares(errors, variance, np.float32(scale), out)
-    return out
-
-
-@kernel
-def _sample_noise(scale, dark_error, flat_error, read_noise, gain, constant, linear, quadratic):  # type: ignore[no-untyped-def]
-    for i in range(scale.size):
-        d = dark_error[i]
-        constant[i] = (read_noise * read_noise + d * d) * (scale[i] * scale[i])
-    for i in range(scale.size):
-        linear[i] = scale[i] / gain
-    for i in range(scale.size):
-        relative = flat_error[i] * scale[i]
-        quadratic[i] = relative * relative
-
-
-def sample_noise(scale: F4, dark_error: F4, flat_error: F4, read_noise: float, gain: float) -> NoiseTerms:
-    """Return the variance of a calibrated sample from what its pixel was calibrated with.
-
-    Parameters
-    ----------
-    scale : ndarray of float32, shape (n_pixels,)
-        1/responsivity, NaN where a pixel has none.
-    dark_error, flat_error : ndarray of float32, shape (n_pixels,)
-        1σ of the dark, DN, and of the responsivity.
-    read_noise : float
-        Of a raw sample, DN.
-    gain : float
-        Electrons per DN.
-
-    Returns
-    -------
-    NoiseTerms
-        Read noise and dark; photons; responsivity. NaN where an input is NaN.
-    """
-    terms = NoiseTerms(*(np.empty(scale.size, np.float32) for _ in range(3)))
-    _sample_noise(scale, dark_error, flat_error, np.float32(read_noise), np.float32(gain), *terms)
-    return terms

@@ -6,10 +6,10 @@ from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
+from calib.kernels.lanes import call_by_name
 
 __all__ = ["prefetch_part", "prefetch_place"]
 
@@ -20,9 +20,8 @@ def prefetch_place(builder: ir.IRBuilder, place: Any) -> None:
     """Write code that asks for the line of the cache that holds a place, which may lie behind an array."""
     place = builder.bitcast(place, ir.IntType(8).as_pointer())
     word = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [place, *(word(value) for value in (_FOR_READING, _FOR_LONG, _DATA))])
+    hints = [word(value) for value in (_FOR_READING, _FOR_LONG, _DATA)]
+    call_by_name(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *hints])
 
 
 @intrinsic
@@ -37,6 +36,6 @@ def _prefetch(_typing, array, index):  # type: ignore[no-untyped-def]
 
 @kernel
 def prefetch_part(array, first, last):  # type: ignore[no-untyped-def]
-    """Ask for elements ``first`` to ``last`` (excluded) of a one-dimensional array."""
+    """Ask for elements ``first`` to ``last`` (excluded) of a contiguous array of one dimension."""
     for i in range(first, last, 64 // array.itemsize):
         _prefetch(array, i)

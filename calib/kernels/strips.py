@@ -14,9 +14,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
-from calib.kernels.lanes import LANES
+from calib.kernels.lanes import LANES, all_lanes
 from calib.kernels.prefetching import prefetch_place
-from calib.kernels.taking import COUNTS, all_lanes, finite, nonzero, take_lanes
+from calib.kernels.taking import COUNTS, finite, nonzero, take_lanes
 
 __all__ = ["take_strips"]
 

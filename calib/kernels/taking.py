@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from calib.kernels.compiled import kernel
+from calib.kernels.lanes import all_lanes, call_by_name
 
 __all__ = [
     "COUNTS",
     "SPARE",
     "VECTOR_BYTES",
-    "all_lanes",
     "finite",
     "nonzero",
     "take_lanes",
@@ -41,24 +40,11 @@ def _compress(builder: ir.IRBuilder, values: Any, belongs: Any, place: Any) -> N
     kind = values.type
     name = f"v{kind.count}f{8 * VECTOR_BYTES // kind.count}"
     if _IN_REGISTERS:
-        signature = ir.FunctionType(kind, [kind, belongs.type, kind])
-        compress = cgutils.get_or_insert_function(
-            builder.module, signature, f"llvm.experimental.vector.compress.{name}"
-        )
-        together = builder.call(compress, [values, belongs, ir.Constant(kind, ir.Undefined)])
+        compress = f"llvm.experimental.vector.compress.{name}"
+        together = call_by_name(builder, compress, kind, [values, belongs, ir.Constant(kind, ir.Undefined)])
         builder.store(together, builder.bitcast(place, kind.as_pointer()), align=4)
     else:
-        signature = ir.FunctionType(ir.VoidType(), [kind, place.type, belongs.type])
-        compress = cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.compressstore.{name}")
-        builder.call(compress, [values, place, belongs])
-
-
-def all_lanes(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
-    """Return a vector with the same value in every lane."""
-    kind = ir.VectorType(value.type, lanes)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    return builder.shuffle_vector(first, first, zeros)
+        call_by_name(builder, f"llvm.masked.compressstore.{name}", ir.VoidType(), [values, place, belongs])
 
 
 def finite(builder: ir.IRBuilder, values: Any) -> Any:

@@ -301,8 +301,9 @@ def scaled_sum_of_squares(errors: F4, variance: F4, scale: float) -> F4:
 
 def sample_noise(scale: F4, dark_error: F4, flat_error: F4, read_noise: float, gain: float) -> NoiseTerms:
     """Variance of a calibrated sample; see `calib.kernels.sample_noise`."""
-    constant = (np.float32(read_noise) ** 2 + dark_error**2) * scale**2
-    return NoiseTerms(constant, scale / np.float32(gain), (flat_error * scale) ** 2)
+    s, d, f = (a.astype(float) for a in (scale, dark_error, flat_error))
+    terms = (read_noise**2 + d**2) * s**2, s / gain, (f * s) ** 2
+    return NoiseTerms(*(t.astype(np.float32) for t in terms))
 
 
 def sum_big_endian(words: NDArray[np.uint32]) -> int:

@@ -79,8 +79,11 @@ def _one_pass_with_errors(plus, minus, out, error, mask):  # type: ignore[no-unt
             e[i] = np.uint8(a[i] > 52_200)
 
 
-def scan_arrays(n: int, ny: int, nx: int, profile: Profile) -> dict[str, Any]:
-    """Return raw frames, dark and canonical of a scan with a few bad pixels and saturated samples."""
+def scan_arrays(n: int, ny: int, nx: int, profile: Profile, *, jumps_dn: float = 0.0) -> dict[str, Any]:
+    """Return raw frames, dark and canonical of a scan with a few bad pixels and saturated samples.
+
+    Levels rise by 1 DN a frame and scatter by ``jumps_dn`` about that.
+    """
     rng = np.random.default_rng(7)
     flat = (1 + 0.05 * rng.standard_normal((ny, nx))).astype(np.float32)
     dark = (300 + 10 * rng.standard_normal((ny, nx))).astype(np.float32)
@@ -89,7 +92,8 @@ def scan_arrays(n: int, ny: int, nx: int, profile: Profile) -> dict[str, Any]:
     r2 = np.empty_like(r1)
     for k in range(n):
         r1[k] = 10_000 + 700 * (np.arange(nx) % 2) + 4 * noise[(3 * k) % 16]
-        r2[k] = r1[k] + dark + (2800 + k) * flat + noise[k % 16] + 20 * rng.standard_normal((ny, nx))
+        level = 2800 + k + jumps_dn * rng.standard_normal()
+        r2[k] = r1[k] + dark + level * flat + noise[k % 16] + 20 * rng.standard_normal((ny, nx))
     r2[rng.random(r2.shape) < 1e-4] = 60_000
     mask = np.where(rng.random((ny, nx)) < 0.005, 1, 0).astype(np.int16)
     return {
@@ -205,6 +209,12 @@ def per_frame(profile: Profile) -> None:
     print("(f) cost per frame and megapixel, whole scan in memory")
     pixels = SCAN[0] * SCAN[1] * SCAN[2] / 1e6
     print("  block of   " + ", ".join(f"{n}: {1e3 * s / pixels:.2f} ms" for n, s in interleaved(work, 3).items()))
+    scans = {f"{dn:g} DN": scan_arrays(*SCAN, profile, jumps_dn=dn) for dn in (0.0, 3.0, 30.0)}
+    jumping: dict[str, Callable[[], object]] = {
+        name: lambda a=scan: calibrate(a, profile, lambda block: None) for name, scan in scans.items()
+    }
+    times = interleaved(jumping, 3)
+    print("  levels that scatter by " + ", ".join(f"{n}: {1e3 * s / pixels:.2f} ms" for n, s in times.items()))
     sized: dict[str, Callable[[], object]] = {}
     weight = {}
     for side in (256, 512, 1024, 2048):

@@ -141,6 +141,28 @@ def test_a_transaction_need_not_wait_for_the_disk_and_the_next_does_again(tmp_pa
     archive.close()
 
 
+def test_a_transaction_whose_end_fails_leaves_no_connection_that_does_not_wait(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "a", create=True)
+    asked = "SHOW synchronous_commit" if archive.place.is_server else "PRAGMA synchronous"
+
+    def interrupted(_: sa.Connection) -> None:
+        raise InterruptedError
+
+    def fail() -> None:
+        with archive.begin(lasting=False) as connection:
+            upsert(connection, schema.meta, [{"name": "x", "value": "1"}])
+            sa.event.listen(archive.engine, "commit", interrupted)
+
+    with pytest.raises(InterruptedError):
+        fail()
+    sa.event.remove(archive.engine, "commit", interrupted)
+    for _ in range(3):
+        with archive.begin() as connection:
+            assert connection.exec_driver_sql(asked).scalar() in ("on", 2)
+    assert archive.value(sa.select(schema.meta.c.value).where(schema.meta.c.name == "x")) is None
+    archive.close()
+
+
 def test_times_are_utc_to_the_millisecond() -> None:
     now = utc_now()
     assert len(now) == len("1999-05-01T00:00:00.000Z")

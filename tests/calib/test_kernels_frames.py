@@ -154,10 +154,11 @@ def raw_of(n, n_pixels, dtype, *, seed=4):
     return plus.astype(dtype), minus.astype(dtype)
 
 
-# With so many pixels, frames are gone through in groups, and in stretches that leave some pixels over.
+# By the number of pixels, frames are finished alone or in groups, the last of them shorter; some pixels are left over
+# from stretches and from vectors.
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8"])
 @pytest.mark.parametrize("single", [False, True])
-@pytest.mark.parametrize("n_pixels", [1, 8, 1000, 100_007])
+@pytest.mark.parametrize("n_pixels", [1, 8, 1000, 40_007, 140_001])
 def test_final_frames_are_their_twin(dtype, single, n_pixels):
     rng = np.random.default_rng(9)
     plus, minus = raw_of(7, n_pixels, dtype)
@@ -233,6 +234,31 @@ def test_words_are_swapped_and_summed_as_they_stand_in_a_file(n, seed):
     assert sums[0] == sums[1] == kernels.sum_big_endian(out[0]) == twins.sum_big_endian(out[0])
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    n_pixels=st.sampled_from([30, 900, 5000]),
+    jump=st.sampled_from([0.0, 1.0, 30.0, 3000.0]),
+    alternate=st.booleans(),
+    empty=st.booleans(),
+)
+def test_levels_do_not_depend_on_how_they_move(seed, n_pixels, jump, alternate, empty):
+    rng = np.random.default_rng(seed)
+    levels = 3000 + jump * (np.arange(9) % 2 if alternate else rng.normal(0, 1, 9))
+    plus = (1000 + levels[:, None] + rng.normal(0, 30, (9, n_pixels))).astype(np.uint16)
+    if empty:
+        plus[rng.integers(9)] = 60_000
+    common = {
+        "saturation_dn": 52_200.0,
+        "scale": np.ones(n_pixels, np.float32),
+        "offset": rng.normal(-1000, 1, n_pixels).astype(np.float32),
+        "good": rng.random(n_pixels) < 0.9,
+    }
+    twin = twins.read_levels(plus, None, **common)
+    for hint in (None, np.array([3000.0, 500.0]), np.array([0.0, np.inf]), np.array([np.inf, -1.0])):
+        np.testing.assert_array_equal(kernels.read_levels(plus, None, **common, hint=hint), twin)
+
+
 @pytest.mark.parametrize("flip", [0, 1 << 15])
 @pytest.mark.parametrize("shape", [(0,), (1,), (3, 5, 7)])
 def test_stored_words_come_in_native_order(flip, shape):
@@ -274,7 +300,9 @@ def test_the_noise_of_a_sample_is_its_twin_and_that_of_the_measured_quantities()
     scale[::11], dark_error[::7], flat_error[::5] = np.nan, np.nan, np.nan
     found, twin = (t.sample_noise(scale, dark_error, flat_error, 6.0, 8.0) for t in (kernels, twins))
     for a, b in zip(found, twin, strict=True):
-        np.testing.assert_allclose(a, b, rtol=3e-7)
+        np.testing.assert_allclose(a, b, rtol=5e-7)
+    with pytest.raises(ValueError, match="shape"):
+        kernels.sample_noise(scale, dark_error[:1], flat_error, 6.0, 8.0)
     # σ² = (r² + σ_d²)/R² + F/(g R) + (σ_R/R)² F² for a response R.
     response = 1 / scale.astype(float)
     np.testing.assert_allclose(found.constant, (36 + dark_error.astype(float) ** 2) / response**2, rtol=1e-6)

@@ -10,6 +10,7 @@ from calib.checks import Check, CheckResult, Verdict
 from calib.flags import flag
 from calib.profile import load_profile
 from calib.scan import Master, calibrate_scan
+from calib.scan_frames import Reads
 from calib.simulate import AirglowWaves, BrightStar, Galaxy, ShortScan, Survey
 from calib.sky_verdicts import substitutes
 
@@ -363,6 +364,31 @@ def test_levels_and_offsets_do_not_need_the_frames_to_be_written(quiet):
     np.testing.assert_array_equal(result.shift_dn, quiet.result.shift_dn)
     for one, other in zip(result.blocks, quiet.result.blocks, strict=True):
         np.testing.assert_array_equal(one.offset.value, other.offset.value)
+
+
+def test_masters_may_come_as_another_library_reads_them(quiet):
+    def other(run):
+        for name, kind in (("dark", ">f4"), ("canonical", "f8")):
+            master = getattr(run, name)
+            setattr(run, name, Master(master.value.astype(kind), master.error.astype(kind), master.mask))
+
+    found = Run(change=other)
+    np.testing.assert_allclose(found.value, quiet.value, rtol=1e-6, atol=4e-3)
+    np.testing.assert_allclose(found.error, quiet.error, rtol=1e-6)
+    np.testing.assert_array_equal(found.mask, quiet.mask)
+
+
+def test_a_block_that_fails_ends_the_scan_with_its_error(monkeypatch):
+    levels = Reads.levels
+
+    def fail(self, first, end, hint=None):
+        if first >= BLOCKS[2][0]:
+            raise MemoryError("no room for the last block")
+        return levels(self, first, end, hint)
+
+    monkeypatch.setattr(Reads, "levels", fail)
+    with pytest.raises(MemoryError, match="last block"):
+        Run()
 
 
 def test_frames_without_errors_have_the_same_values_and_masks(quiet):
