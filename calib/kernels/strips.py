@@ -127,8 +127,8 @@ def take_strips(taking, finishing, k, first, last, counts):  # type: ignore[no-u
     Parameters
     ----------
     taking : tuple
-        The reads, shape (n, n_pixels), ``minus`` may be None; saturation level, scale and offset; which pixels count;
-        the range, low and high; and the samples taken, as in `take_about`.
+        The reads, DN, shape (n, n_pixels), ``minus`` may be None; saturation level, scale and offset; which pixels
+        count; the range, low and high, DN; and the samples taken, as in `take_about`.
     finishing : tuple or None
         Bits of the pixels, of saturated samples and of those that are missing otherwise; where to write the samples
         and their bits, shape (n, n_pixels). None if they are not wanted.

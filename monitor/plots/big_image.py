@@ -101,6 +101,7 @@ class BigImage:
         self.figure.title.text = title
         self.mapper.update(palette=mapper.palette, low=mapper.low, high=mapper.high)
         self.bar.visible = binned is not None and kind.scale != "flags"
+        self.bar.ticker.min_interval = 10.0**-kind.digits
         unit = f" {kind.unit}" if kind.unit else ""
         bins = f" (mean of {window.factor}×{window.factor} pixels)" if window.factor > 1 else ""
         tips = [("x, y", "$x{px}, $y{px}" + bins)]

@@ -62,6 +62,7 @@ class Histogram:
         self.figure.visible = layer.value is not None and kind.scale != "flags"
         self.box.update(left=low, right=high, visible=bool(layer.sample.size))
         self.figure.xaxis.axis_label = f"{kind.title.lower()} / {kind.unit}" if kind.unit else kind.title.lower()
+        self.figure.xaxis.ticker.min_interval = 10.0**-kind.digits
         start, end = low - 0.35 * (high - low), high + 0.35 * (high - low)
         full = (key, start, end)
         if full == self._sent:

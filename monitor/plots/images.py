@@ -222,7 +222,8 @@ class SmallImage:
             padding=2,
             margin=2,
             label_standoff=3,
-            ticker=BasicTicker(desired_num_ticks=4),
+            # No finer than the numbers are told: of samples there are whole ones.
+            ticker=BasicTicker(desired_num_ticks=4, min_interval=10.0**-kind.digits),
             major_label_text_font_size="10px",
             major_label_text_color=colours.muted,
             major_tick_line_color=None,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bokeh.models import LinearColorMapper
 from small_camera import Night, small
 
 from calib.archive.products import canonical_path, dark_path, responsivity_path
@@ -21,6 +22,8 @@ from monitor.compute_window import Window, bin_window, window_of
 from monitor.layer_store import LayerStore
 from monitor.pages.night_controls import band_key, place_words
 from monitor.pages.night_tables import cells_html, checks_html, number, signed_or_dash
+from monitor.palette import theme
+from monitor.plots.histogram import Histogram
 
 NIGHT, BAND, READ = "1999-05-04", "J", "R2-R1"
 ABSENT = {"dark": ("unknown", ""), "flat": ("unknown", "")}
@@ -154,6 +157,13 @@ def test_a_constant_image_still_has_a_scale() -> None:
 
 
 # Windows -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "finest"), [("count", 1.0), ("ratio", 0.01)])
+def test_ticks_are_no_finer_than_the_numbers_are_told(kind: str, finest: float) -> None:
+    histogram = Histogram(theme(dark=False), LinearColorMapper(low=55, high=56))
+    histogram.show(layer_of(np.full((8, 8), 55) + np.eye(8), kind), 55, 56, "a")
+    assert histogram.figure.xaxis[0].ticker.min_interval == finest
 
 
 def test_the_whole_array_is_binned_to_what_the_screen_shows() -> None:
