@@ -74,7 +74,7 @@ class History:
         self._lock = threading.Lock()
         self._past: Past | None = None
         self._reader: threading.Thread | None = None
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: set[Callable[[], None]] = set()
         self.problem = ""
 
     def past(self, revision: int, ready: Callable[[], None] | None) -> Past | None:
@@ -84,14 +84,15 @@ class History:
         ----------
         revision : int
         ready : callable or None
-            Called from another thread when it was read; None to wait for it.
+            Called once from another thread when it was read or could not be, however often it was handed over
+            meanwhile; None to wait for it.
         """
         with self._lock:
             if self._past is not None and self._past.revision >= revision:
                 return self._past
             if ready is not None:
-                self._waiting.append(ready)
-                if self._reader is None or not self._reader.is_alive():
+                self._waiting.add(ready)
+                if self._reader is None:
                     self._reader = threading.Thread(target=self._read_quietly, name="past verdicts", daemon=True)
                     self._reader.start()
                 return self._past
@@ -117,13 +118,17 @@ class History:
         try:
             self.read()
             self.problem = ""
-        except Exception as error:  # the archive may be locked or moved for a moment; whoever looks next tries again
+        except Exception as error:  # the archive may be locked or moved for a moment; pages ask again
             _log.warning("past verdicts cannot be read", exc_info=True)
             self.problem = f"{type(error).__name__}: {error}"
         with self._lock:
-            waiting, self._waiting = self._waiting, []
+            # Under one lock: for whoever waits from now on another thread is started.
+            waiting, self._waiting, self._reader = self._waiting, set(), None
         for ready in waiting:
-            ready()
+            try:
+                ready()
+            except Exception:  # its window may just have been closed; the others still wait
+                _log.debug("a page could not be told of past verdicts", exc_info=True)
 
 
 _known: WeakKeyDictionary[Any, History] = WeakKeyDictionary()

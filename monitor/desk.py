@@ -11,14 +11,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import panel as pn
-
 from calib.archive.decision_rules import validated
 from calib.archive.decisions import active_decisions, decide, latest_decision, move_period
 from calib.consequences import Consequences, what_would_follow
 from calib.errors import CalibError, DecisionConflict
 from monitor.components.dialog import Dialog
-from monitor.components.events import one_at_a_time
+from monitor.components.events import PageHandle
 from monitor.desk_choices import Choice
 from monitor.desk_markup import DESK_CSS, Asked, ask_html, keys_html
 from monitor.jobs import Jobs, jobs_of
@@ -45,7 +43,7 @@ class Desk:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._doc = pn.state.curdoc
+        self._handle = PageHandle()
         self.jobs: Jobs = jobs_of(session.collector.root)
         self.name = _user()
         self._asked: Asked | None = None
@@ -243,15 +241,11 @@ class Desk:
             found = self._consequences(wanted)
 
             def show() -> None:
-                with one_at_a_time():
-                    if self._asked is asked and asked.begun == wanted:
-                        asked.follows = found
-                        self.dialog.redraw(str(ask_html(asked)))
+                if self._asked is asked and asked.begun == wanted:
+                    asked.follows = found
+                    self.dialog.redraw(str(ask_html(asked)))
 
-            if self._doc is not None and self._doc.session_context is not None:
-                self._doc.add_next_tick_callback(show)
-            else:
-                show()
+            self._handle.tell(show)
 
         threading.Thread(target=work, name="what follows", daemon=True).start()
 

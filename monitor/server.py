@@ -87,6 +87,8 @@ class _Beat:
         self._age = self._words()
 
     def __call__(self) -> None:
+        if not pn.state.loaded:
+            return  # what is changed before the browser has drawn the page would be lost
         lock = one_at_a_time()
         if not lock.acquire(blocking=False):
             return  # the session is at work; it looks again soon

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from monitor.access.person import ANYBODY, Person
 from monitor.address import PAGES, View, parse, search
 from monitor.collect import Collector, Snapshot
 from monitor.components.browser import Browser
-from monitor.components.events import one_at_a_time
+from monitor.components.events import one_at_a_time, when_drawn
 from monitor.components.html import Html, Safe
 from monitor.desk import Desk, keys_of
 from monitor.desk_bar import PAGES as DESK_PAGES
@@ -41,7 +42,7 @@ class Page(Protocol):
     keys : dict
         Key → what it does, beyond those of every page.
 
-    A page may also have ``told_keys``, a list of (key, what it does in words).
+    A page may also have ``told_keys``, a list of (key, what it does in words), and ``beat``, called every few seconds.
     """
 
     panel: Any
@@ -100,7 +101,7 @@ class Session:
         self._bar = DeskBar(self)
         self.browser.param.watch(lambda e: self.open(parse(e.new.get("search", "")), record=False), "popped")
         self.browser.on_key(self._press)
-        self.browser.param.watch(lambda e: self._set_dark(bool(e.new.get("on"))), "dark")
+        self.browser.param.watch(lambda e: when_drawn(partial(self._set_dark, bool(e.new.get("on")))), "dark")
         self._draw()
 
     @property
@@ -119,6 +120,9 @@ class Session:
 
     def open(self, view: View, *, push: bool = True, record: bool = True) -> None:
         """Show a view."""
+        when_drawn(partial(self._open, view, push=push, record=record))
+
+    def _open(self, view: View, *, push: bool, record: bool) -> None:
         with one_at_a_time():
             self.view = view
             self._draw(push=push, record=record)
@@ -204,11 +208,13 @@ class Session:
         self._draw()
 
     def beat(self) -> None:
-        """Bring what changes without the archive up to date: the runs that the page has started."""
+        """Bring what changes without the archive up to date: the runs that the page has started, what it waits for."""
         state = (self.desk.jobs.at_work, self.desk.jobs.problem)
         if state != self._told:
             self._told = state
             self._bar.show(self.view.page, self.night)
+        if (beat := getattr(self._page, "beat", None)) is not None:
+            beat()
 
     def routine(self, act: str) -> None:
         """Do what a button or key of the routine asks for, about the night on screen."""

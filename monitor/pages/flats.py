@@ -197,8 +197,8 @@ class Flats:
         # Pages are not told when they are left.
         if self._session._page is not self:
             self._stop()
-            return
-        self._fill(_AT_A_TIME_S)
+        elif pn.state.loaded:  # before that they would be lost on the way
+            self._fill(_AT_A_TIME_S)
 
     def _stop(self) -> None:
         if self._filling is not None:

@@ -15,7 +15,7 @@ from calib.profile import Profile
 from monitor.address import View
 from monitor.collect import Snapshot
 from monitor.collect_limits import Past, history_of
-from monitor.components.events import one_at_a_time
+from monitor.components.events import PageHandle
 from monitor.components.html import Html, Safe
 from monitor.compute_limits import Edits, Outlook, outlook, shown, strip
 from monitor.desk_limits import may_save, save_limits, signed_name, typed_name
@@ -44,7 +44,9 @@ class Limits:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.keys: dict[str, Callable[[], None]] = {}
-        self._doc = pn.state.curdoc
+        handle = PageHandle()
+        # Whoever closes the page is not held back by what is still being read.
+        self._ready = partial(_tell, WeakMethod(self._arrived), handle) if handle.live else None
         self._past: Past | None = None
         self._outlook: Outlook | None = None
         self._wrong: list[str] = []
@@ -101,12 +103,7 @@ class Limits:
 
     def show(self, view: View, snapshot: Snapshot) -> None:
         """Bring the page to the archive as it is."""
-        history = history_of(self._session.collector)
-        ready = None
-        if self._doc is not None and self._doc.session_context is not None:
-            # Whoever closes the page is not held back by what is still being read.
-            ready = partial(_tell, WeakMethod(self._arrived), self._doc)
-        past = history.past(snapshot.revision, ready)
+        past = history_of(self._session.collector).past(snapshot.revision, self._ready)
         fresh = past is not self._past
         self._past = past
         if fresh or not self._drawn:
@@ -115,8 +112,15 @@ class Limits:
             self._draw_fields()
         self._weigh()
 
+    def beat(self) -> None:
+        """Ask again for past verdicts that could not be read, or of which no word came."""
+        if self._past is None or self._past.revision < self._session.snapshot.revision:
+            self.show(self._session.view, self._session.snapshot)
+
     def _arrived(self) -> None:
-        with one_at_a_time():
+        if history_of(self._session.collector).problem:
+            self._weigh()  # says so; the next beat asks again
+        else:
             self.show(self._session.view, self._session.snapshot)
 
     @property
@@ -289,11 +293,11 @@ def _sentence(error: CalibError) -> str:
     return "; ".join(error.faults) if isinstance(error, ProfileError) else str(error)
 
 
-def _tell(method: WeakMethod[Callable[[], None]], doc: Any) -> None:
+def _tell(method: WeakMethod[Callable[[], None]], handle: PageHandle) -> None:
     """Let a page look again, from another thread."""
     act = method()
-    if act is not None and doc.session_context is not None:
-        doc.add_next_tick_callback(act)
+    if act is not None:
+        handle.tell(act)
 
 
 _PAGE_CSS = ":host { gap: 12px; }"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,7 @@ from calib.regions import cell_names, grid_slices, quadrant_names
 from monitor.address import View
 from monitor.collect import Collector, Snapshot
 from monitor.collect_night import NightRows, night_files, night_rows
+from monitor.components.events import when_drawn
 from monitor.components.html import Html
 from monitor.compute import absent
 from monitor.compute_layers import KINDS, Layer, layers
@@ -355,7 +357,7 @@ class Night:
         if self._doc is None:
             action()
         else:
-            self._doc.add_timeout_callback(run, delay_ms)
+            self._doc.add_timeout_callback(partial(when_drawn, run), delay_ms)
 
 
 def _given(low: float, high: float) -> str:

@@ -72,6 +72,58 @@ def visit(url: str, times: int = 1) -> dict[str, Any]:
         return pool.submit(asyncio.run, visits()).result()
 
 
+_DRAWN = {
+    "events": [
+        {
+            "kind": "MessageSent",
+            "msg_type": "bokeh_event",
+            "msg_data": {"type": "event", "name": "document_ready", "values": {"type": "map", "entries": []}},
+        }
+    ]
+}
+
+
+async def _slow_visit(url: str, meanwhile: Callable[[], None], patience_s: float) -> list[str]:
+    socket = await _connect(url)
+    for part in ({"msgid": "1", "msgtype": "PULL-DOC-REQ"}, {}, {}):
+        await socket.write_message(json.dumps(part))
+    reply = await _message(socket)
+    await asyncio.to_thread(meanwhile)
+    for part in ({"msgid": "2", "msgtype": "PATCH-DOC"}, {}, _DRAWN):
+        await socket.write_message(json.dumps(part))
+    found = [reply[2]]
+    try:
+        async with asyncio.timeout(patience_s):
+            while True:
+                header, _, content = await _message(socket)
+                if json.loads(header)["msgtype"] == "PATCH-DOC":
+                    found.append(content)
+    except TimeoutError:
+        pass
+    await _close(socket)
+    return found
+
+
+def slow_visit(url: str, meanwhile: Callable[[], None], patience_s: float = 1.5) -> list[str]:
+    """Open the page in a browser that takes its time to draw it.
+
+    Parameters
+    ----------
+    url : str
+    meanwhile : callable
+        Called after the page was sent, before the browser says that it is drawn.
+    patience_s : float
+        How long is listened after that; less than the server takes to look again by itself.
+
+    Returns
+    -------
+    list of str
+        The document as it was sent, and the changes that came after it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, _slow_visit(url, meanwhile, patience_s)).result()
+
+
 def knock(url: str, origin: str) -> int:
     """Ask for a websocket as a page of another address would; return the status."""
     connection = HTTPConnection(url.split("/")[2], timeout=20)

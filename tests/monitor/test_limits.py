@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from calib.errors import DecisionConflict, DecisionError
 from calib.limits import changed_profile, keys
 from monitor.access.person import ONLOOKER, Person
 from monitor.collect import Collector
-from monitor.collect_limits import Past, history_of
+from monitor.collect_limits import History, Past, history_of
 from monitor.compute_limits import Edits, outlook, strip
 from monitor.desk_limits import save_limits
 from monitor.session import Session
@@ -146,6 +147,44 @@ def test_flips_are_counted_from_the_version_of_the_verdicts(settled: Night) -> N
     assert "0 verdicts were made under version 2, 32 under version 1" in shown
     assert "4 verdicts flip" in shown
     assert outlook(past_of(settled), {}, strict).n == 4
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def test_who_asks_while_others_are_told_is_told_as_well(four_nights: Night) -> None:
+    history = history_of(Collector(four_nights.root))
+    told = threading.Event()
+
+    def ready() -> None:
+        # The archive has gone on meanwhile: what was read is not what this one asks for.
+        history.past(10**9, told.set)
+
+    assert history.past(0, ready) is None
+    assert told.wait(10)
+
+
+def test_verdicts_that_cannot_be_read_are_asked_for_again(four_nights: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = history_of(Collector(four_nights.root))
+    told = threading.Event()
+
+    def broken(self: History) -> Past:
+        raise OSError("the disk is away")
+
+    def closed() -> None:
+        raise RuntimeError("this window was closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "read", broken)
+        assert history.past(0, closed) is None
+        assert history.past(0, told.set) is None
+        assert told.wait(10)
+        assert history.problem == "OSError: the disk is away"
+    told.clear()
+    assert history.past(0, told.set) is None
+    assert told.wait(10)
+    assert history.problem == ""
+    assert history.past(0, told.set) is not None
 
 
 # Saving ---------------------------------------------------------------------------------------------------------------

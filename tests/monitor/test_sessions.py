@@ -6,6 +6,7 @@ import gc
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +18,7 @@ from typing import Any
 
 import panel as pn
 import pytest
-from page_client import knock, visit
+from page_client import knock, slow_visit, visit
 from small_camera import Night, run, survey_of, write_raw
 
 from calib.errors import CalibError
@@ -25,6 +26,7 @@ from monitor import session as session_module
 from monitor.access.settings import AccessSettings
 from monitor.address import PAGES
 from monitor.collect import Collector
+from monitor.collect_limits import History, Past
 from monitor.components.events import Inbox
 from monitor.server import free_port, serve
 from monitor.session import Session
@@ -209,6 +211,29 @@ def test_an_error_while_the_page_is_built_is_shown(faulty: Night, monkeypatch: p
     monkeypatch.setattr(Session, "__init__", broken)
     with serving(faulty.root) as url:
         assert "RuntimeError: the roof leaks" in json.dumps(visit(url))
+
+
+def test_what_arrives_while_a_browser_draws_is_shown_once_it_has(
+    faulty: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Panel drops what is changed between sending a document and the browser's word that it is drawn."""
+    go, read = threading.Event(), History.read
+
+    def held(self: History) -> Past:
+        assert go.wait(30)
+        return read(self)
+
+    monkeypatch.setattr(History, "read", held)
+    monkeypatch.setattr("monitor.pages.limits.Limits.beat", lambda self: None)  # what would come by itself, later
+    with serving(faulty.root) as url:
+
+        def meanwhile() -> None:
+            go.set()
+            time.sleep(0.5)
+
+        document, *changes = slow_visit(f"{url}?page=limits", meanwhile)
+    assert "save-reason" not in document
+    assert "save-reason" in " ".join(changes)
 
 
 def test_a_port_that_is_taken_is_one_sentence() -> None:
