@@ -23,6 +23,7 @@ from calib.dark import mask_sentinels
 from calib.flags import flag, usable
 from calib.kernels import NoiseTerms, or_zero
 from calib.kernels.compiled import THREADS
+from calib.kernels.frames import LARGE_TOGETHER
 from calib.profile import Profile, SkySettings
 from calib.scan_blocks import sky_offsets
 from calib.scan_frames import NO_NOISE, Final, Reads, Room
@@ -32,8 +33,8 @@ from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, w
 
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
 
-# Frames are finished in pieces of so many pixels, which stay in the cache until they are written; of two at least,
-# which share what belongs to pixels.
+# Frames are finished in pieces of so many pixels, which stay in the cache until they are written; larger frames, which
+# do not, in pieces of as many as share what belongs to pixels.
 PIECE_PIXELS = 1 << 19
 
 
@@ -197,7 +198,8 @@ def calibrate_scan(
             return substitutes(verdicts)[k]
 
         finals = _Finals(reads, bounds, level, hint, mask, noise, profile.sky)
-        step = max(2, PIECE_PIXELS // n_pixels)
+        step = PIECE_PIXELS // n_pixels
+        step = step if step > 1 else LARGE_TOGETHER
         room = [Room(min(step, n), n_pixels, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
 
         def finish(number: int, first: int, end: int, shared: Future[Final]) -> CalibratedBlock:

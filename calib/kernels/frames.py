@@ -26,6 +26,7 @@ from calib.kernels.taking import SPARE
 from calib.kernels.words import big_endian, bits_of
 
 __all__ = [
+    "LARGE_TOGETHER",
     "FinishedFrames",
     "finish_frames",
     "form_one",
@@ -35,8 +36,8 @@ __all__ = [
     "read_levels",
 ]
 
-# Several passes over a frame are made over so many pixels at a time, which stay in the cache whatever its size.
-CHUNK = 1 << 11
+# Several frames are passed through so many pixels at a time, for which what belongs to pixels stays in the cache.
+CHUNK = 1 << 13
 
 _ZERO = np.float32(0)
 _NAN = np.float32(np.nan)
@@ -45,7 +46,7 @@ _NAN = np.float32(np.nan)
 _CACHED = 1 << 17
 
 # Larger frames do not stay there anyhow, nor does what belongs to their pixels: that is shared by so many frames.
-_LARGE_TOGETHER = 4
+LARGE_TOGETHER = 4
 
 
 class FinishedFrames(NamedTuple):
@@ -154,13 +155,14 @@ def form_read(
 
 
 @kernel
-def _take_part(plus, minus, k, first, last, calibration, good, low, high, taken, counts):  # type: ignore[no-untyped-def]
-    """Form pixels ``first`` to ``last`` (excluded) of frame k and append those in [low, high] to those taken."""
-    done = take_strips((plus, minus, *calibration, good, low, high, taken), None, k, first, last, counts)
-    if done < last:
-        rest = np.empty(last - done, np.float32)
-        form_part(plus, minus, k, done, last, calibration, _ZERO, _NAN, rest)
-        take_about(rest, good[done:last], low, high, taken, counts)
+def _take_frame(plus, minus, k, calibration, good, low, high, taken, counts):  # type: ignore[no-untyped-def]
+    """Form frame k and append the samples in [low, high] to those taken."""
+    n_pixels = good.size
+    done = take_strips((plus, minus, *calibration, good, low, high, taken), None, k, 0, n_pixels, counts)
+    if done < n_pixels:
+        rest = np.empty(n_pixels - done, np.float32)
+        form_part(plus, minus, k, done, n_pixels, calibration, _ZERO, _NAN, rest)
+        take_about(rest, good[done:], low, high, taken, counts)
 
 
 @kernel
@@ -177,8 +179,8 @@ def _read_levels(plus, minus, calibration, good, hint, level):  # type: ignore[n
         guess = np.float32(last + step)
         low, high = guess - reach, guess + reach
         counts[:] = 0
-        for a in range(0, n_pixels if reach > 0 else 0, CHUNK):
-            _take_part(plus, minus, k, a, min(a + CHUNK, n_pixels), calibration, good, low, high, taken, counts)
+        if reach > 0:
+            _take_frame(plus, minus, k, calibration, good, low, high, taken, counts)
         if has_middle(counts):
             level[k] = middle_between(taken, counts, low, high)
             reach = adapted_reach(reach, counts, abs(np.float32(level[k]) - guess))
@@ -323,7 +325,7 @@ def _finish(  # type: ignore[no-untyped-def]
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
-    together = max(1, min(n, _CACHED // n_pixels if n_pixels <= _CACHED else _LARGE_TOGETHER))
+    together = max(1, min(n, _CACHED // n_pixels if n_pixels <= _CACHED else LARGE_TOGETHER))
     taken = np.empty((together, n_pixels + SPARE), np.float32)
     counts = np.empty((together, 3), np.int64)
     scratch = scratch_for(n_pixels)
