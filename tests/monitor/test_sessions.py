@@ -11,9 +11,10 @@ import time
 import urllib.error
 import urllib.request
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import panel as pn
@@ -40,6 +41,22 @@ def test_an_event_is_taken_once_and_in_order() -> None:
     inbox.take({"recent": [[1, "step", "-1"], [2, "step", "-1"]]})  # overtaken by the one before
     inbox.take({})
     assert taken == [("step", "-1"), ("step", "-1"), ("night", "1999-05-01")]
+
+
+def test_an_event_of_a_page_that_is_not_drawn_yet_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[Callable[[], None]] = []
+    taken: list[tuple[str, ...]] = []
+    inbox = Inbox(lambda *said: taken.append(said))
+    with monkeypatch.context() as patch:
+        state = SimpleNamespace(loaded=False, onload=waiting.append, curdoc=None)
+        patch.setattr("monitor.components.events.pn", SimpleNamespace(state=state))
+        inbox.take({"recent": [[1, "step", "-1"]]})
+        inbox.take({"recent": [[1, "step", "-1"], [2, "step", "1"]]})
+        assert not taken
+        state.loaded = True
+        for act in waiting:
+            act()
+    assert taken == [("step", "-1"), ("step", "1")]
 
 
 def failures(session: Session) -> list[str]:
