@@ -79,8 +79,11 @@ class PageHandle:
         """
         if self._loop is None:
             act()
-        else:
+            return
+        try:
             self._loop.call_soon_threadsafe(self._ask, act)
+        except RuntimeError:  # the server has ended
+            _log.debug("a server was stopped before its page could be told", exc_info=True)
 
     def _ask(self, act: Callable[[], None]) -> None:
         def locked() -> None:
