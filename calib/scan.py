@@ -34,7 +34,7 @@ from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, w
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
 
 # Frames are finished in pieces of so many pixels, which stay in the cache until they are written; larger frames, which
-# do not, in pieces of as many as share what belongs to pixels.
+# do not, in pieces of as many as share what belongs to pixels. Those that have offsets of their own share nothing.
 PIECE_PIXELS = 1 << 19
 
 
@@ -199,7 +199,8 @@ def calibrate_scan(
 
         finals = _Finals(reads, bounds, level, hint, mask, noise, profile.sky)
         step = PIECE_PIXELS // n_pixels
-        step = step if step > 1 else LARGE_TOGETHER
+        if step < 2:
+            step = 1 if profile.sky.leave_one_out or profile.sky.trend_degree else LARGE_TOGETHER
         room = [Room(min(step, n), n_pixels, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
 
         def finish(number: int, first: int, end: int, shared: Future[Final]) -> CalibratedBlock:

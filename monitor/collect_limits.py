@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from monitor.collect_judged import JudgedOffsets
 __all__ = ["SUBJECTS", "History", "Past", "history_of"]
 
 _log = logging.getLogger(__name__)
+
+# What cannot be read is tried again after a pause, twice as long each time.
+PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 
 SUBJECTS = {"dark": "Darks", "flat": "Flats", "sky_offset": "Sky offsets"}
 
@@ -75,6 +79,7 @@ class History:
         self._past: Past | None = None
         self._reader: threading.Thread | None = None
         self._waiting: set[Callable[[], None]] = set()
+        self._failures, self._again_at = 0, 0.0
         self.problem = ""
 
     def past(self, revision: int, ready: Callable[[], None] | None) -> Past | None:
@@ -85,16 +90,15 @@ class History:
         revision : int
         ready : callable or None
             Called once from another thread when it was read or could not be, however often it was handed over
-            meanwhile; None to wait for it.
+            meanwhile; None to wait for it. Not called for some time after it could not be read: ask again.
         """
         with self._lock:
             if self._past is not None and self._past.revision >= revision:
                 return self._past
             if ready is not None:
-                self._waiting.add(ready)
-                if self._reader is None:
-                    self._reader = threading.Thread(target=self._read_quietly, name="past verdicts", daemon=True)
-                    self._reader.start()
+                if time.monotonic() >= self._again_at:
+                    self._waiting.add(ready)
+                    self._start_reader()
                 return self._past
         return self.read()
 
@@ -114,16 +118,27 @@ class History:
             self._past = past
         return past
 
+    def _start_reader(self) -> None:
+        if self._reader is None:
+            reader = threading.Thread(target=self._read_quietly, name="past verdicts", daemon=True)
+            reader.start()
+            self._reader = reader
+
     def _read_quietly(self) -> None:
         try:
             self.read()
-            self.problem = ""
+            self._failures, self._again_at, self.problem = 0, 0.0, ""
         except Exception as error:  # the archive may be locked or moved for a moment; pages ask again
-            _log.warning("past verdicts cannot be read", exc_info=True)
-            self.problem = f"{type(error).__name__}: {error}"
-        with self._lock:
-            # Under one lock: for whoever waits from now on another thread is started.
-            waiting, self._waiting, self._reader = self._waiting, set(), None
+            problem = f"{type(error).__name__}: {error}"
+            if problem != self.problem:
+                _log.warning("past verdicts cannot be read", exc_info=True)
+            self._failures += 1
+            self._again_at = time.monotonic() + min(PAUSE_S * 2**self._failures, LONGEST_PAUSE_S)
+            self.problem = problem
+        finally:
+            with self._lock:
+                # Under one lock: for whoever waits from now on another thread is started.
+                waiting, self._waiting, self._reader = self._waiting, set(), None
         for ready in waiting:
             try:
                 ready()

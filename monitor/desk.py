@@ -16,7 +16,7 @@ from calib.archive.decisions import active_decisions, decide, latest_decision, m
 from calib.consequences import Consequences, what_would_follow
 from calib.errors import CalibError, DecisionConflict
 from monitor.components.dialog import Dialog
-from monitor.components.events import PageHandle
+from monitor.components.turns import PageHandle
 from monitor.desk_choices import Choice
 from monitor.desk_markup import DESK_CSS, Asked, ask_html, keys_html
 from monitor.jobs import Jobs, jobs_of

@@ -30,8 +30,8 @@ from monitor.access.settings import AccessSettings, is_published, refuse_to_be_o
 from monitor.access.tickets import Ticket
 from monitor.addresses import addresses, request_settings
 from monitor.components.browser import Waiting
-from monitor.components.events import one_at_a_time
 from monitor.components.html import Html
+from monitor.components.turns import is_drawn, one_at_a_time, wait_for_browser
 from monitor.palette import theme
 from monitor.session import POLL_MS, Session, template_file
 from monitor.shell import age_words
@@ -71,6 +71,7 @@ def make_app(source: Source, gate: Gate | None = None) -> Callable[[], pn.Templa
             _log.exception("the page could not be built")
             words = str(error) if isinstance(error, CalibError) else f"{type(error).__name__}: {error}"
             return _add(template, *_notice("The page cannot be shown", words, retry=True))
+        wait_for_browser()
         beat = _Beat(session, source)
         callback = pn.state.add_periodic_callback(beat, period=POLL_MS, start=True)
         pn.state.on_session_destroyed(lambda _: callback.stop())
@@ -87,7 +88,7 @@ class _Beat:
         self._age = self._words()
 
     def __call__(self) -> None:
-        if not pn.state.loaded:
+        if not is_drawn():
             return  # what is changed before the browser has drawn the page would be lost
         lock = one_at_a_time()
         if not lock.acquire(blocking=False):

@@ -16,8 +16,8 @@ from monitor.access.person import ANYBODY, Person
 from monitor.address import PAGES, View, parse, search
 from monitor.collect import Collector, Snapshot
 from monitor.components.browser import Browser
-from monitor.components.events import one_at_a_time, when_drawn
 from monitor.components.html import Html, Safe
+from monitor.components.turns import one_at_a_time, when_drawn
 from monitor.desk import Desk, keys_of
 from monitor.desk_bar import PAGES as DESK_PAGES
 from monitor.desk_bar import DeskBar
@@ -213,8 +213,10 @@ class Session:
         if state != self._told:
             self._told = state
             self._bar.show(self.view.page, self.night)
-        if (beat := getattr(self._page, "beat", None)) is not None:
-            beat()
+        try:
+            getattr(self._page, "beat", _nothing)()
+        except Exception:  # the next beat tries again
+            _log.warning("what page %s waits for cannot be looked at", self.view.page, exc_info=True)
 
     def routine(self, act: str) -> None:
         """Do what a button or key of the routine asks for, about the night on screen."""
@@ -281,6 +283,10 @@ _FAILED = Safe(
     '<section class="card" role="alert"><h2>{} cannot be shown</h2><p>{}</p>'
     "<p class=muted>The other pages still work. The server's log has the details.</p></section>"
 )
+
+
+def _nothing() -> None:
+    """Do nothing: most pages wait for nothing."""
 
 
 def template_file() -> Path:

@@ -14,6 +14,7 @@ from monitor.collect import Snapshot
 from monitor.collect_gallery import sky_sheet
 from monitor.components.html import Html
 from monitor.components.pictures import PictureHtml
+from monitor.components.turns import is_drawn
 from monitor.compute import standing
 from monitor.compute_gallery import (
     SKY_CAUSES,
@@ -197,7 +198,7 @@ class Flats:
         # Pages are not told when they are left.
         if self._session._page is not self:
             self._stop()
-        elif pn.state.loaded:  # before that they would be lost on the way
+        elif is_drawn():  # before that they would be lost on the way
             self._fill(_AT_A_TIME_S)
 
     def _stop(self) -> None:

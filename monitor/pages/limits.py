@@ -15,8 +15,8 @@ from calib.profile import Profile
 from monitor.address import View
 from monitor.collect import Snapshot
 from monitor.collect_limits import Past, history_of
-from monitor.components.events import PageHandle
 from monitor.components.html import Html, Safe
+from monitor.components.turns import PageHandle
 from monitor.compute_limits import Edits, Outlook, outlook, shown, strip
 from monitor.desk_limits import may_save, save_limits, signed_name, typed_name
 from monitor.pages.limits_flips import BAR_CSS, FLIPS_CSS, bar_html, flips_html, strip_html, summary_html
@@ -114,8 +114,11 @@ class Limits:
 
     def beat(self) -> None:
         """Ask again for past verdicts that could not be read, or of which no word came."""
-        if self._past is None or self._past.revision < self._session.snapshot.revision:
-            self.show(self._session.view, self._session.snapshot)
+        revision = self._session.snapshot.revision
+        if self._past is None or self._past.revision < revision:
+            found = history_of(self._session.collector).past(revision, self._ready)
+            if found is not self._past:
+                self.show(self._session.view, self._session.snapshot)
 
     def _arrived(self) -> None:
         if history_of(self._session.collector).problem:

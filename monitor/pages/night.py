@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,8 +13,8 @@ from calib.regions import cell_names, grid_slices, quadrant_names
 from monitor.address import View
 from monitor.collect import Collector, Snapshot
 from monitor.collect_night import NightRows, night_files, night_rows
-from monitor.components.events import when_drawn
 from monitor.components.html import Html
+from monitor.components.turns import PageHandle
 from monitor.compute import absent
 from monitor.compute_layers import KINDS, Layer, layers
 from monitor.compute_stretch import limits_of
@@ -52,7 +51,7 @@ class Night:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._store = _stores.setdefault(session.collector, LayerStore())
-        self._doc = pn.state.curdoc
+        self._handle = PageHandle()
         self._layers: dict[str, Layer] = {}
         self._key: tuple[Any, ...] = ()
         self._image = ""
@@ -354,10 +353,7 @@ class Night:
             if self._pending[what] == number and self._session._page is self:
                 action()
 
-        if self._doc is None:
-            action()
-        else:
-            self._doc.add_timeout_callback(partial(when_drawn, run), delay_ms)
+        self._handle.tell(run, delay_ms)
 
 
 def _given(low: float, high: float) -> str:

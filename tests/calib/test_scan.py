@@ -8,6 +8,7 @@ from scipy import stats
 
 from calib.checks import Check, CheckResult, Verdict
 from calib.flags import flag
+from calib.kernels.frames import LARGE_TOGETHER
 from calib.profile import load_profile
 from calib.scan import Master, calibrate_scan
 from calib.scan_frames import Reads
@@ -364,6 +365,15 @@ def test_levels_and_offsets_do_not_need_the_frames_to_be_written(quiet):
     np.testing.assert_array_equal(result.shift_dn, quiet.result.shift_dn)
     for one, other in zip(result.blocks, quiet.result.blocks, strict=True):
         np.testing.assert_array_equal(one.offset.value, other.offset.value)
+
+
+def test_frames_of_a_large_array_are_finished_together_and_are_the_same(quiet, monkeypatch):
+    monkeypatch.setattr("calib.scan.PIECE_PIXELS", SIZE * SIZE - 1)
+    run = Run()
+    # Blocks of 46 end in pieces that are not full.
+    assert run.firsts[:13] == [*range(0, 46, LARGE_TOGETHER), 46]
+    for name in ("value", "mask", "error"):
+        np.testing.assert_array_equal(getattr(run, name), getattr(quiet, name))
 
 
 def test_masters_may_come_as_another_library_reads_them(quiet):

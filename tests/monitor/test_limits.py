@@ -174,6 +174,7 @@ def test_verdicts_that_cannot_be_read_are_asked_for_again(four_nights: Night, mo
     def closed() -> None:
         raise RuntimeError("this window was closed")
 
+    monkeypatch.setattr("monitor.collect_limits.PAUSE_S", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(History, "read", broken)
         assert history.past(0, closed) is None
@@ -185,6 +186,24 @@ def test_verdicts_that_cannot_be_read_are_asked_for_again(four_nights: Night, mo
     assert told.wait(10)
     assert history.problem == ""
     assert history.past(0, told.set) is not None
+
+
+def test_what_cannot_be_read_is_left_alone_for_a_while(four_nights: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = history_of(Collector(four_nights.root))
+    tried, told = [], threading.Event()
+
+    def broken(self: History) -> Past:
+        tried.append(1)
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(History, "read", broken)
+    assert history.past(0, told.set) is None
+    assert told.wait(10)
+    told.clear()
+    for _ in range(3):
+        assert history.past(0, told.set) is None
+    assert not told.wait(0.2)
+    assert len(tried) == 1
 
 
 # Saving ---------------------------------------------------------------------------------------------------------------

@@ -11,15 +11,18 @@ import time
 import urllib.error
 import urllib.request
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import panel as pn
 import pytest
+from bokeh.document import Document
 from page_client import knock, slow_visit, visit
+from panel.io.state import set_curdoc
 from small_camera import Night, run, survey_of, write_raw
 
 from calib.errors import CalibError
@@ -29,6 +32,7 @@ from monitor.address import PAGES
 from monitor.collect import Collector
 from monitor.collect_limits import History, Past
 from monitor.components.events import Inbox
+from monitor.components.turns import is_drawn, wait_for_browser, when_drawn
 from monitor.server import free_port, serve
 from monitor.session import Session
 
@@ -43,20 +47,39 @@ def test_an_event_is_taken_once_and_in_order() -> None:
     assert taken == [("step", "-1"), ("step", "-1"), ("night", "1999-05-01")]
 
 
-def test_an_event_of_a_page_that_is_not_drawn_yet_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting: list[Callable[[], None]] = []
-    taken: list[tuple[str, ...]] = []
-    inbox = Inbox(lambda *said: taken.append(said))
-    with monkeypatch.context() as patch:
-        state = SimpleNamespace(loaded=False, onload=waiting.append, curdoc=None)
-        patch.setattr("monitor.components.events.pn", SimpleNamespace(state=state))
-        inbox.take({"recent": [[1, "step", "-1"]]})
-        inbox.take({"recent": [[1, "step", "-1"], [2, "step", "1"]]})
-        assert not taken
-        state.loaded = True
-        for act in waiting:
-            act()
-    assert taken == [("step", "-1"), ("step", "1")]
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Document]:
+    """The document of a session whose browser is still drawing, current in this thread."""
+    document = Document()
+    context = SimpleNamespace(session=None, request=None)
+    document._session_context = lambda: context  # type: ignore[assignment]
+    with set_curdoc(document):
+        wait_for_browser()
+        yield document
+
+
+def test_what_is_done_before_the_page_is_drawn_is_done_after_it_in_order(undrawn: Document) -> None:
+    done: list[str] = []
+
+    def step(name: str) -> None:
+        # As a click that opens another view: what it asks for in its turn belongs to it.
+        when_drawn(partial(done.append, name))
+
+    def fail() -> None:
+        raise OSError("the disk is away")
+
+    inbox = Inbox(lambda act: step(act) if act != "fail" else fail())
+    inbox.take({"recent": [[1, "one"]]})
+    inbox.take({"recent": [[1, "one"], [2, "two"]]})
+    inbox.take({"recent": [[1, "one"], [2, "two"], [3, "fail"]]})
+    inbox.take({"recent": [[4, "four"]]})
+    assert not done
+    assert not is_drawn()
+    pn.state._on_load(undrawn)
+    assert done == ["one", "two", "four"]
+    assert is_drawn()
+    inbox.take({"recent": [[5, "five"]]})
+    assert done[-1] == "five"
 
 
 def failures(session: Session) -> list[str]:
@@ -132,7 +155,6 @@ def serving(root: Path, **options: Any) -> Iterator[str]:
 
 
 def test_closed_sessions_leave_nothing_behind(faulty: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bokeh.document import Document
     from bokeh.model import Model
 
     alive: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -234,19 +256,25 @@ def test_what_arrives_while_a_browser_draws_is_shown_once_it_has(
     faulty: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Panel drops what is changed between sending a document and the browser's word that it is drawn."""
-    go, read = threading.Event(), History.read
+    go, gone, read, quietly = threading.Event(), threading.Event(), History.read, History._read_quietly
+
+    def to_the_end(self: History) -> None:
+        quietly(self)
+        gone.set()
 
     def held(self: History) -> Past:
         assert go.wait(30)
         return read(self)
 
     monkeypatch.setattr(History, "read", held)
+    monkeypatch.setattr(History, "_read_quietly", to_the_end)
     monkeypatch.setattr("monitor.pages.limits.Limits.beat", lambda self: None)  # what would come by itself, later
     with serving(faulty.root) as url:
 
         def meanwhile() -> None:
             go.set()
-            time.sleep(0.5)
+            assert gone.wait(30)
+            time.sleep(0.5)  # the server's loop has its turn
 
         document, *changes = slow_visit(f"{url}?page=limits", meanwhile)
     assert "save-reason" not in document
