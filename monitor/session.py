@@ -213,8 +213,11 @@ class Session:
         if state != self._told:
             self._told = state
             self._bar.show(self.view.page, self.night)
+        beat = getattr(self._page, "beat", None)
+        if beat is None:
+            return
         try:
-            getattr(self._page, "beat", _nothing)()
+            beat()
         except Exception:  # the next beat tries again
             _log.warning("what page %s waits for cannot be looked at", self.view.page, exc_info=True)
 
@@ -283,10 +286,6 @@ _FAILED = Safe(
     '<section class="card" role="alert"><h2>{} cannot be shown</h2><p>{}</p>'
     "<p class=muted>The other pages still work. The server's log has the details.</p></section>"
 )
-
-
-def _nothing() -> None:
-    """Do nothing: most pages wait for nothing."""
 
 
 def template_file() -> Path:

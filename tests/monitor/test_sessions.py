@@ -48,7 +48,7 @@ def test_an_event_is_taken_once_and_in_order() -> None:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Document]:
+def undrawn() -> Iterator[Document]:
     """The document of a session whose browser is still drawing, current in this thread."""
     document = Document()
     context = SimpleNamespace(session=None, request=None)
@@ -59,27 +59,27 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Document]:
 
 
 def test_what_is_done_before_the_page_is_drawn_is_done_after_it_in_order(undrawn: Document) -> None:
-    done: list[str] = []
+    shown = [10]
 
-    def step(name: str) -> None:
-        # As a click that opens another view: what it asks for in its turn belongs to it.
-        when_drawn(partial(done.append, name))
+    def act(name: str) -> None:
+        if name == "fail":
+            raise OSError("the disk is away")
+        # As a click that opens another view: where it leads is seen from the one before.
+        following = shown[-1] - 1 if name == "step" else 2 * shown[-1]
+        when_drawn(partial(shown.append, following))
 
-    def fail() -> None:
-        raise OSError("the disk is away")
-
-    inbox = Inbox(lambda act: step(act) if act != "fail" else fail())
-    inbox.take({"recent": [[1, "one"]]})
-    inbox.take({"recent": [[1, "one"], [2, "two"]]})
-    inbox.take({"recent": [[1, "one"], [2, "two"], [3, "fail"]]})
-    inbox.take({"recent": [[4, "four"]]})
-    assert not done
+    inbox = Inbox(act)
+    inbox.take({"recent": [[1, "step"]]})
+    inbox.take({"recent": [[1, "step"], [2, "step"]]})
+    inbox.take({"recent": [[1, "step"], [2, "step"], [3, "fail"]]})
+    inbox.take({"recent": [[4, "twice"]]})
+    assert shown == [10]
     assert not is_drawn()
     pn.state._on_load(undrawn)
-    assert done == ["one", "two", "four"]
+    assert shown == [10, 9, 8, 16]
     assert is_drawn()
-    inbox.take({"recent": [[5, "five"]]})
-    assert done[-1] == "five"
+    inbox.take({"recent": [[5, "step"]]})
+    assert shown[-1] == 15
 
 
 def failures(session: Session) -> list[str]:
