@@ -593,9 +593,10 @@ class ScanJob:
 
                 def sink(block: CalibratedBlock) -> None:
                     values, errors = block.sums or (None, None)
-                    stream.write("SCI", block.value, values)
-                    stream.write("ERR", block.error, errors)
-                    stream.write("DQ", block.mask)
+                    at = block.first, block.start
+                    stream.write("SCI", block.value, values, at=at)
+                    stream.write("ERR", block.error, errors, at=at)
+                    stream.write("DQ", block.mask, at=at)
 
                 result = calibrate_scan(loaded.raw, **arguments, sink=sink, big_endian=True)
                 file = stream.finish([_frames_table(loaded, result), inputs_table(inputs)])

@@ -9,8 +9,6 @@ the cache.
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,19 +21,15 @@ from calib.dark import mask_sentinels
 from calib.flags import flag, usable
 from calib.kernels import NoiseTerms, or_zero
 from calib.kernels.compiled import THREADS
-from calib.kernels.frames import LARGE_TOGETHER
 from calib.profile import Profile, SkySettings
 from calib.scan_blocks import sky_offsets
-from calib.scan_frames import NO_NOISE, Final, Reads, Room
+from calib.scan_frames import NO_NOISE, Final, Reads
 from calib.scan_noise import final_noise, noise_of_samples
+from calib.scan_pieces import CalibratedBlock, LastPass
 from calib.sky import SkyOffset, block_bounds
 from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, with_ruling
 
 __all__ = ["Block", "CalibratedBlock", "Master", "ScanCalibration", "calibrate_scan"]
-
-# Frames are finished in pieces of so many pixels, which stay in the cache until they are written; larger frames, which
-# do not, in pieces of as many as share what belongs to pixels. Those that have offsets of their own share nothing.
-PIECE_PIXELS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -62,29 +56,6 @@ class Block:
     offset: SkyOffset
     verdict: Verdict
     used_block: int
-
-
-@dataclass(frozen=True)
-class CalibratedBlock:
-    """Some consecutive final frames of one block.
-
-    Attributes
-    ----------
-    first : int
-        Number of the first frame.
-    value, error : ndarray of float32, shape (n, ny × nx)
-        DN; NaN where a sample is saturated or its pixel has no calibration. Without rows of errors if none were wanted.
-    mask : ndarray of uint8, shape (n, ny × nx)
-        Bits 0–7 of `calib.flags`.
-    sums : tuple of int or None
-        Of the 32-bit words of values and errors, where these are big-endian.
-    """
-
-    first: int
-    value: NDArray[np.float32]
-    error: NDArray[np.float32]
-    mask: NDArray[np.uint8]
-    sums: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,8 +106,8 @@ def calibrate_scan(
     rulings : mapping, optional
         Block → a person's verdict.
     sink : callable, optional
-        Receives the final frames, a few at a time and in order; their arrays are used again after it returns. Should
-        a later block fail, it has received the first frames.
+        Receives the final frames, a few at a time and in order, and of large frames a stretch of each of a few; their
+        arrays are used again after it returns. Should a later block fail, it has received the first frames.
     errors : bool
         Whether the final frames get errors.
     big_endian : bool
@@ -198,40 +169,15 @@ def calibrate_scan(
             return substitutes(verdicts)[k]
 
         finals = _Finals(reads, bounds, level, hint, mask, noise, profile.sky)
-        step = PIECE_PIXELS // n_pixels
-        if step < 2:
-            step = 1 if profile.sky.leave_one_out or profile.sky.trend_degree else LARGE_TOGETHER
-        room = [Room(min(step, n), n_pixels, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
-
-        def finish(number: int, first: int, end: int, shared: Future[Final]) -> CalibratedBlock:
-            made = reads.finish(first, end, level[first:end], shared.result(), room[number % len(room)])
-            shift[first:end] = made.shift
-            if release is not None:
-                release(first, end)
-            return CalibratedBlock(first, made.value, made.error, made.mask, made.sums)
-
         used: list[int] = []
 
         def common(k: int) -> Future[Final]:
             used.append(serving(k))
             return pool.submit(finals.of, k, used[k], underway[used[k]].result())
 
-        # Some pieces are made while the last one is on its way: their arrays are used again in turn.
-        waiting: deque[Future[CalibratedBlock]] = deque()
-        number = itertools.count()
-        following = common(0)
-        for k, (begin, last) in enumerate(bounds):
-            shared = following
-            for first in range(begin, last + 1, step):
-                end = min(first + step, last + 1)
-                waiting.append(pool.submit(finish, next(number), first, end, shared))
-                if first == begin and k + 1 < len(bounds):
-                    # What the frames of a block share is as large as many of them: it is made when it is needed next.
-                    following = common(k + 1)
-                if len(waiting) == len(room):
-                    _deliver(waiting.popleft(), sink)
-        while waiting:
-            _deliver(waiting.popleft(), sink)
+        apart = profile.sky.leave_one_out or profile.sky.trend_degree > 0
+        last_pass = LastPass(pool, reads, bounds, level, shift, apart, release or _keep)
+        last_pass.run((common(k) for k in range(len(bounds))), sink or _drop, errors=errors, big_endian=big_endian)
     status, cause = scan_status(verdicts, used)
     return ScanCalibration(
         read,
@@ -278,7 +224,5 @@ def _keep(first: int, end: int) -> None:
     """Let no frame go."""
 
 
-def _deliver(piece: Future[CalibratedBlock], sink: Callable[[CalibratedBlock], None] | None) -> None:
-    made = piece.result()
-    if sink is not None:
-        sink(made)
+def _drop(block: CalibratedBlock) -> None:
+    """Let the final frames go."""

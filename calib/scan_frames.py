@@ -14,7 +14,9 @@ from calib.kernels import (
     NoiseTerms,
     TrimmedReads,
     finish_frames,
+    finish_stretch,
     form_read,
+    frame_shifts,
     or_zero,
     read_levels,
 )
@@ -23,7 +25,7 @@ from calib.profile import SkySettings
 from calib.regions import cell_medians
 from calib.sky_trend import SkyTrend, enlarged, fit_sky_trend, trend_images
 
-__all__ = ["NO_NOISE", "Final", "Reads", "Room"]
+__all__ = ["NO_NOISE", "Final", "Lifted", "Reads", "Room"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,32 @@ class Final:
     others: Others | None = None
     trend: SkyTrend | None = None
 
+    @property
+    def has_own_offsets(self) -> bool:
+        """Whether each frame has an offset of its own."""
+        return self.others is not None or self.trend is not None
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """Some large frames of a block, from ``first`` to ``end`` (excluded), of which only the last pass is left.
+
+    The offset of dark and sky is that of all of them; ``shift`` is what is added to each, DN.
+    """
+
+    first: int
+    end: int
+    final: Final
+    offset: NDArray[np.float32]
+    shift: NDArray[np.float64]
+
 
 NO_NOISE = NoiseTerms(*(np.zeros(0, np.float32) for _ in range(3)))
 """Where no errors are wanted."""
 
 
 class Room:
-    """Arrays for one piece of final frames, in native order or as they stand in a file."""
+    """Arrays for one piece of final frames, or of stretches of them, in native order or as they stand in a file."""
 
     def __init__(self, n: int, n_pixels: int, *, errors: bool, big_endian: bool) -> None:
         self.big_endian = big_endian
@@ -56,9 +77,15 @@ class Room:
         self._error = np.empty((n if errors else 0, n_pixels), np.float32)
         self._mask = np.empty((n, n_pixels), np.uint8)
 
-    def raw(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
-        """Return the arrays of some of the frames, to be written to."""
-        return self._value[first:end], self._error[first:end], self._mask[first:end]
+    def raw(
+        self, first: int, end: int, width: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+        """Return the arrays of some of the frames, to be written to; those of fewer pixels are contiguous, too."""
+        if width is None or width == self._value.shape[1]:
+            return self._value[first:end], self._error[first:end], self._mask[first:end]
+        value, error = (a.reshape(-1)[: len(a) * width].reshape(-1, width) for a in (self._value, self._error))
+        mask = self._mask.reshape(-1)[: len(self._mask) * width].reshape(-1, width)
+        return value[first:end], error[first:end], mask[first:end]
 
     def part(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
         """Return the arrays of some of the frames, to be read."""
@@ -137,7 +164,7 @@ class Reads:
 
     def finish(self, first: int, end: int, level: NDArray[np.float64], final: Final, room: Room) -> FinishedFrames:
         """Calibrate some frames of a block to the end."""
-        if final.others is None and final.trend is None:
+        if not final.has_own_offsets:
             return self._finish(first, end, level, final.offset, final, room, 0)
         single = [
             self._finish(k, k + 1, level[k - first : k - first + 1], offset, final, room, k - first)
@@ -177,11 +204,40 @@ class Reads:
             **{**self._formed(first, end), "offset": offset},
             level=level,
             good=self.good,
-            noise=final.noise,
-            flags=final.flags,
             hint=final.hint,
-            saturated=flag("SATUR"),
-            no_data=flag("NODATA"),
+            **_described(final),
             big_endian=room.big_endian,
             out=room.raw(at, at + end - first),
         )
+
+    def lift(self, first: int, end: int, level: NDArray[np.float64], final: Final) -> Lifted:
+        """Find what large frames of a block are to be lifted by; one alone where frames have offsets of their own."""
+        offset = final.offset
+        if final.has_own_offsets:
+            if end - first > 1:
+                raise ValueError("frames with offsets of their own are lifted one at a time")
+            offset = self._own_offset(first, level[0], final)
+        shift = frame_shifts(
+            **{**self._formed(first, end), "offset": offset}, level=level, good=self.good, hint=final.hint
+        )
+        return Lifted(first, end, final, offset, shift)
+
+    def finish_stretch(self, lifted: Lifted, start: int, stop: int, room: Room) -> FinishedFrames:
+        """Calibrate pixels ``start`` to ``stop`` (excluded) of some large frames to the end."""
+        return finish_stretch(
+            **{**self._formed(lifted.first, lifted.end), "offset": lifted.offset},
+            first=start,
+            shift=lifted.shift,
+            **_described(lifted.final),
+            big_endian=room.big_endian,
+            out=room.raw(0, lifted.end - lifted.first, stop - start),
+        )
+
+
+def _described(final: Final) -> dict[str, Any]:
+    return {
+        "noise": final.noise,
+        "flags": final.flags,
+        "saturated": flag("SATUR"),
+        "no_data": flag("NODATA"),
+    }

@@ -1,14 +1,15 @@
 """FITS image extensions written piece by piece, with DATASUM and CHECKSUM.
 
-A scan's frames leave the calibration block by block; three extensions (values, errors, mask) grow side by side in
-one file. Sizes are known beforehand, so each extension has its place from the start and headers are completed at
-the end.
+A scan's frames leave the calibration piece by piece, large ones a stretch of several at a time; three extensions
+(values, errors, mask) grow side by side in one file. Sizes are known beforehand, so each plane has its place from the
+start and headers are completed at the end.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -183,6 +184,43 @@ def _find_fallocate() -> Any:
 _fallocate = _find_fallocate()
 
 
+class _Planes:
+    """An image extension under way: where its planes lie in the file, and what has been written of each."""
+
+    def __init__(self, header: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], position: int) -> None:
+        self.header, self.dtype = header, dtype
+        # The sums take as much room whatever they are.
+        self.start = position + len(_summed(header, 0))
+        self.width = math.prod(shape[-2:])
+        self.parts = [Part() for _ in range(math.prod(shape[:-2]))]
+        self.n_bytes = self.width * dtype.itemsize * len(self.parts)
+        self.end = self.start + -(-self.n_bytes // BLOCK) * BLOCK
+        self.begun = 0
+        self.sum = 0
+
+    @property
+    def written(self) -> int:
+        """Bytes written so far."""
+        return sum(part.n_bytes for part in self.parts)
+
+    def place(self, plane: int, pixel: int) -> int:
+        """Return the place in the file of a pixel of a plane."""
+        return self.start + (plane * self.width + pixel) * self.dtype.itemsize
+
+    def runs(self, plane: int, pixel: int, n: int, width: int) -> list[tuple[int, slice]]:
+        """Return place and bytes of each run that the same pixels of some planes, one after the other, make."""
+        if width == self.width:
+            n, width = 1, n * width
+        length = width * self.dtype.itemsize
+        return [(self.place(plane + j, pixel), slice(j * length, (j + 1) * length)) for j in range(n)]
+
+    def sum_of(self, view: memoryview, runs: list[tuple[int, slice]]) -> int:
+        """Return the sum of 32-bit words; where a run does not begin with a word, zeros stand for what came before."""
+        if all(place % 4 == 0 and (part.stop - part.start) % 4 == 0 for place, part in runs):
+            return ones_complement_sum(view)
+        return sum(ones_complement_sum(memoryview(bytes(place % 4) + view[part])) for place, part in runs)
+
+
 class ImageStream:
     """A FITS file whose image extensions are filled piece by piece.
 
@@ -193,7 +231,7 @@ class ImageStream:
     primary : sequence of Card
         Cards of the primary header, behind those that every file has.
     extensions : mapping
-        Name → (further cards, dtype, shape).
+        Name → (further cards, dtype, shape). The last two axes, or the only one, make a plane.
     """
 
     def __init__(
@@ -207,51 +245,64 @@ class ImageStream:
         head = header_bytes((*_PRIMARY, *primary), 0)
         self._file.write(head)
         self._head = Part(head)
-        self._plans: dict[str, tuple[str, np.dtype[np.generic], int, int]] = {}
-        self._written = dict.fromkeys(extensions, 0)
-        self._sums = dict.fromkeys(extensions, 0)
-        self._parts = {name: Part() for name in extensions}
+        self._planes: dict[str, _Planes] = {}
         self._buffer = np.empty(0, np.uint32)
-        position = len(head)
+        self._end = len(head)
         for name, (cards, dtype, shape) in extensions.items():
-            header, plain = _text(_image_header(name, cards, dtype, shape)), np.dtype(dtype).newbyteorder(">")
-            size = int(np.prod(shape)) * plain.itemsize
-            # The sums take as much room whatever they are.
-            start = position + len(_summed(header, 0))
-            self._plans[name] = header, plain, start, size
-            position = start + -(-size // BLOCK) * BLOCK
-        self._end = position
-        _allocate(self._file.fileno(), position)
+            header, stored = _text(_image_header(name, cards, dtype, shape)), np.dtype(dtype).newbyteorder(">")
+            self._planes[name] = _Planes(header, stored, shape, self._end)
+            self._end = self._planes[name].end
+        _allocate(self._file.fileno(), self._end)
 
-    def write(self, name: str, values: NDArray[np.generic], word_sum: int | None = None) -> None:
-        """Append values to an extension, converted to its type.
+    def write(
+        self,
+        name: str,
+        values: NDArray[np.generic],
+        word_sum: int | None = None,
+        *,
+        at: tuple[int, int] | None = None,
+    ) -> None:
+        """Write values of an extension, converted to its type.
 
         Parameters
         ----------
+        values : ndarray
+            Whole planes; or, with ``at``, the same pixels of some planes, shape (n, n_pixels).
         word_sum : int, optional
             Sum of their 32-bit words, if values are already as they are to stand in the file.
-        """
-        _, dtype, start, size = self._plans[name]
-        if self._written[name] + values.size * dtype.itemsize > size:
-            raise ValueError(f"{name} takes {size} bytes, not more")
-        if word_sum is not None and values.dtype == dtype and values.flags.c_contiguous:
-            view, added = values.reshape(-1).view(np.uint8).data, word_sum
-        else:
-            view, added = self._converted(name, np.ascontiguousarray(values, dtype=dtype.newbyteorder("=")))
-        self._sums[name] = _folded(self._sums[name] + added)
-        offset = start + self._written[name]
-        self._written[name] += len(view)
-        self._parts[name].add(view)
-        self._put(view, offset)
+        at : tuple of int, optional
+            The first plane and the first pixel in it; the planes behind those begun if not given. What is written of a
+            plane must follow what has been written of it.
 
-    def _converted(self, name: str, plain: NDArray[np.generic]) -> tuple[memoryview, int]:
-        _, dtype, _, _ = self._plans[name]
-        if dtype.itemsize == 4:
-            return self._swapped(plain)
-        view = np.ascontiguousarray(plain, dtype=dtype).data.cast("B")
-        # Where a piece does not begin with a word, zeros stand for what came before: they add nothing to the sum.
-        begun = self._written[name] % 4
-        return view, ones_complement_sum(memoryview(bytes(begun) + bytes(view)) if begun else view)
+        Raises
+        ------
+        ValueError
+            If they do not fit, or do not follow.
+        """
+        planes = self._planes[name]
+        width = values.shape[-1] if at is not None else planes.width
+        n = values.size // width if width else 0
+        plane, pixel = at if at is not None else (planes.begun, 0)
+        if n * width != values.size or plane + n > len(planes.parts) or pixel + width > planes.width:
+            raise ValueError(f"{name} takes {planes.n_bytes} bytes, not more, and whole planes or stretches of planes")
+        parts = planes.parts[plane : plane + n]
+        if any(part.n_bytes != pixel * planes.dtype.itemsize for part in parts):
+            raise ValueError(f"{name}: pixel {pixel} does not follow what has been written of its planes")
+        runs = planes.runs(plane, pixel, n, width)
+        if word_sum is not None and values.dtype == planes.dtype and values.flags.c_contiguous:
+            view, added = values.reshape(-1).view(np.uint8).data, word_sum
+        elif planes.dtype.itemsize == 4:
+            view, added = self._swapped(np.ascontiguousarray(values, dtype=planes.dtype.newbyteorder("=")))
+        else:
+            view = np.ascontiguousarray(values, dtype=planes.dtype).data.cast("B")
+            added = planes.sum_of(view, runs)
+        planes.sum = _folded(planes.sum + added)
+        planes.begun = max(planes.begun, plane + n)
+        length = width * planes.dtype.itemsize
+        for j, part in enumerate(parts):
+            part.add(view[j * length : (j + 1) * length])
+        for place, run in runs:
+            self._put(view[run], place)
 
     def _put(self, view: memoryview, offset: int) -> None:
         while view:
@@ -275,12 +326,12 @@ class ImageStream:
             What is to be recorded of the file (`calib.archive.integrity`).
         """
         parts = [self._head]
-        for name, (header, _, start, size) in self._plans.items():
-            if self._written[name] != size:
-                raise ValueError(f"{name} has {self._written[name]} of {size} bytes")
-            text = _summed(header, self._sums[name])
-            parts += [self._put_part(text, start - len(text)), self._parts[name]]
-            self._parts[name].add(bytes(-size % BLOCK))
+        for name, planes in self._planes.items():
+            if planes.written != planes.n_bytes:
+                raise ValueError(f"{name} has {planes.written} of {planes.n_bytes} bytes")
+            text = _summed(planes.header, planes.sum)
+            fill = Part(bytes(-planes.n_bytes % BLOCK))
+            parts += [self._put_part(text, planes.start - len(text)), *planes.parts, fill]
         parts.append(self._put_part(b"".join(table_bytes(table) for table in tables), self._end))
         if durable:
             os.fsync(self._file.fileno())

@@ -3,14 +3,16 @@
 It tells rot and alteration by hand, not forgery; what products are made from is known by BLAKE3 (`calib.raw`). XXH3 is
 several times as fast, and is taken of the bytes while they are written. Parts of a file that are written side by side
 are hashed each by itself, and the hash of these hashes is recorded with the lengths of the parts, so that it can be
-taken again without knowing what they are: ``xxh3:2880+2880+18089280+8640:0f3c…``. In a product these are the primary
-header, header and data of each image, and all tables.
+taken again without knowing what they are: ``xxh3:2880+2880+276*262144+1152+8640:0f3c…``, 276 parts of the same length
+among them. In a product these are the primary header, header and planes of each image and what fills its last block,
+and all tables.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ from calib.raw.files import content_hash
 __all__ = ["Part", "is_as_recorded", "recorded_hash"]
 
 _NAME = "xxh3"
-_FORM = re.compile(rf"{_NAME}:(\d+(?:\+\d+)*):[0-9a-f]{{32}}")
+_SOME = r"(?:\d+\*)?\d+"
+_FORM = re.compile(rf"{_NAME}:({_SOME}(?:\+{_SOME})*):([0-9a-f]{{32}})")
 _PIECE_BYTES = 2**20
 
 
@@ -47,8 +50,19 @@ class Part:
 def recorded_hash(parts: Iterable[Part]) -> str:
     """Return what is recorded of a file that consists of these parts, in this order."""
     parts = [part for part in parts if part.n_bytes]
-    whole = xxh3_128(b"".join(part.digest for part in parts)).hexdigest()
-    return f"{_NAME}:{'+'.join(str(part.n_bytes) for part in parts)}:{whole}"
+    runs = ((length, len(list(same))) for length, same in itertools.groupby(part.n_bytes for part in parts))
+    lengths = "+".join(f"{number}*{length}" if number > 1 else str(length) for length, number in runs)
+    return f"{_NAME}:{lengths}:{_hash_of_hashes(parts)}"
+
+
+def _hash_of_hashes(parts: Iterable[Part]) -> str:
+    return xxh3_128(b"".join(part.digest for part in parts if part.n_bytes)).hexdigest()
+
+
+def _lengths(recorded: str) -> Iterator[int]:
+    for some in recorded.split("+"):
+        number, _, length = some.rpartition("*")
+        yield from itertools.repeat(int(length), int(number or 1))
 
 
 def is_as_recorded(path: Path, recorded: str) -> bool:
@@ -64,10 +78,11 @@ def is_as_recorded(path: Path, recorded: str) -> bool:
         if form is None:
             return content_hash(file) == recorded
         parts, room = [], np.empty(_PIECE_BYTES, np.uint8).data
-        for length in form[1].split("+"):
-            part, left = Part(), int(length)
-            while left and (got := file.readinto(room[: min(left, len(room))])):
+        for length in _lengths(form[1]):
+            part = Part()
+            while got := file.readinto(room[: min(length - part.n_bytes, len(room))]):
                 part.add(room[:got])
-                left -= got
+            if part.n_bytes < length:
+                return False
             parts.append(part)
-        return not file.read(1) and recorded_hash(parts) == recorded
+        return not file.read(1) and _hash_of_hashes(parts) == form[2]

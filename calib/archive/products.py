@@ -7,6 +7,7 @@ same bytes.
 from __future__ import annotations
 
 import io
+import math
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -270,10 +271,17 @@ class ProductStream:
             self.__exit__()
             raise
 
-    def write(self, name: str, values: NDArray[np.generic], word_sum: int | None = None) -> None:
-        """Append values to an extension, as `ImageStream.write` does."""
+    def write(
+        self,
+        name: str,
+        values: NDArray[np.generic],
+        word_sum: int | None = None,
+        *,
+        at: tuple[int, int] | None = None,
+    ) -> None:
+        """Write values of an extension, as `ImageStream.write` does."""
         try:
-            self._stream.write(name, values, word_sum)
+            self._stream.write(name, values, word_sum, at=at)
         except OSError as error:
             raise _unwritable(self._target, error) from error
 
@@ -353,8 +361,14 @@ def _recorded(units: Sequence[Hdu], pieces: Sequence[memoryview]) -> str:
         if unit.header.get("XTENSION") == "BINTABLE":
             tables.add(piece)
         else:
-            header = unit.data_start - unit.start
-            parts += [Part(piece[:header]), Part(piece[header:])]
+            header, end = unit.data_start - unit.start, unit.data_start - unit.start + unit.data_bytes
+            plane = (
+                math.prod(int(unit.header[f"NAXIS{k}"]) for k in range(1, min(unit.header["NAXIS"], 2) + 1))
+                * abs(int(unit.header["BITPIX"]))
+                // 8
+            )
+            planes = (Part(piece[k : k + plane]) for k in range(header, end, plane))
+            parts += [Part(piece[:header]), *planes, Part(piece[end:])]
     return recorded_hash([*parts, tables])
 
 

@@ -9,7 +9,8 @@ computes are in `calib.kernels.twins`.
 
 from calib.kernels.cells import CellAverages, cell_averages, cell_middles
 from calib.kernels.clipped import ClippedMean, clipped_mean
-from calib.kernels.frames import FinishedFrames, finish_frames, form_read, read_levels
+from calib.kernels.finishing import FinishedFrames, finish_frames, finish_stretch, frame_shifts
+from calib.kernels.frames import form_read, read_levels
 from calib.kernels.medians import finite_median, frame_medians
 from calib.kernels.networks import merging_network, selecting_network, sorting_network
 from calib.kernels.noise import NoiseTerms, sample_noise, scaled_sum_of_squares
@@ -32,9 +33,11 @@ __all__ = [
     "cell_middles",
     "clipped_mean",
     "finish_frames",
+    "finish_stretch",
     "finite_median",
     "form_read",
     "frame_medians",
+    "frame_shifts",
     "merging_network",
     "native_16_bit",
     "or_zero",

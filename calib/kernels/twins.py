@@ -30,9 +30,11 @@ __all__ = [
     "cell_middles",
     "clipped_mean",
     "finish_frames",
+    "finish_stretch",
     "finite_median",
     "form_read",
     "frame_medians",
+    "frame_shifts",
     "native_16_bit",
     "or_zero",
     "read_levels",
@@ -249,15 +251,64 @@ def finish_frames(
     out: tuple[F4, F4, NDArray[np.uint8]],
 ) -> FinishedFrames:
     """Make final frames with errors and masks; see `calib.kernels.finish_frames`."""
+    shift = frame_shifts(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset, level=level, good=good)
+    return finish_stretch(
+        plus,
+        minus,
+        0,
+        saturation_dn=saturation_dn,
+        scale=scale,
+        offset=offset,
+        shift=shift,
+        noise=noise,
+        flags=flags,
+        saturated=saturated,
+        no_data=no_data,
+        out=out,
+    )
+
+
+def frame_shifts(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    level: F8,
+    good: Kept,
+) -> F8:
+    """Return what restores the level of frames; see `calib.kernels.frame_shifts`."""
+    return level - read_levels(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset, good=good)
+
+
+def finish_stretch(
+    plus: NDArray[Any],
+    minus: NDArray[Any] | None,
+    first: int,
+    *,
+    saturation_dn: float,
+    scale: F4,
+    offset: F4,
+    shift: F8,
+    noise: NoiseTerms,
+    flags: NDArray[np.uint8],
+    saturated: int,
+    no_data: int,
+    out: tuple[F4, F4, NDArray[np.uint8]],
+) -> FinishedFrames:
+    """Make a stretch of final frames; see `calib.kernels.finish_stretch`."""
     value, error, mask = out
-    value[:] = form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset)
-    shift = level - frame_medians(value, good)
+    part = slice(first, first + value.shape[1])
+    plus, minus = plus[:, part], None if minus is None else minus[:, part]
+    value[:] = form_read(plus, minus, saturation_dn=saturation_dn, scale=scale[part], offset=offset[part])
     value += np.nan_to_num(shift).astype(np.float32)[:, None]
     light = np.maximum(value.astype(float), 0)
     if len(error):
-        error[:] = np.sqrt(noise.constant + light * (noise.linear + light * noise.quadratic))
+        constant, linear, quadratic = (term[part] for term in noise)
+        error[:] = np.sqrt(constant + light * (linear + light * quadratic))
     missing = np.where(plus >= saturation_dn, saturated, no_data)
-    mask[:] = flags | np.where(np.isfinite(value), 0, missing)
+    mask[:] = flags[part] | np.where(np.isfinite(value), 0, missing)
     return FinishedFrames(value, error, mask, shift, None)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from blake3 import blake3
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_128
 
@@ -31,22 +32,99 @@ def written(path: Path, pieces: int) -> str:
     return stream.finish([Table("FRAMES", (Column("LEVEL", "D", [1.0, 2.0]),))])
 
 
-def test_parts_are_headers_images_and_tables(tmp_path: Path) -> None:
-    recorded = written(tmp_path / "a.fits", 3)
-    content = (tmp_path / "a.fits").read_bytes()
-    with fits.open(tmp_path / "a.fits") as hdus:
-        edges = [0]
+def parts_of(path: Path) -> list[bytes]:
+    """Return the bytes of headers, planes, what fills their last block, and tables."""
+    content, parts, end = path.read_bytes(), [], 0
+    with fits.open(path) as hdus:
         for hdu in hdus[:-1]:
             where = hdu.fileinfo()
-            edges += [where["datLoc"], where["datLoc"] + where["datSpan"]]
-    parts = [content[a:b] for a, b in zip(edges, [*edges[1:], len(content)], strict=True) if a < b]
-    whole = xxh3_128(b"".join(xxh3_128(part).digest() for part in parts)).hexdigest()
-    assert recorded == f"xxh3:{'+'.join(str(len(part)) for part in parts)}:{whole}"
+            start, planes = where["datLoc"], [] if hdu.data is None else [plane.tobytes() for plane in hdu.data]
+            parts += [content[end:start], *planes]
+            end = start + where["datSpan"]
+            parts.append(content[start + sum(len(plane) for plane in planes) : end])
+    return [part for part in (*parts, content[end:]) if part]
+
+
+def hashed(parts: list[bytes]) -> str:
+    return xxh3_128(b"".join(xxh3_128(part).digest() for part in parts)).hexdigest()
+
+
+def test_parts_are_headers_planes_and_tables(tmp_path: Path) -> None:
+    recorded = written(tmp_path / "a.fits", 3)
+    parts = parts_of(tmp_path / "a.fits")
+    assert b"".join(parts) == (tmp_path / "a.fits").read_bytes()
+    assert recorded == f"xxh3:2*2880+3*3200+1920+2880+3*800+480+5760:{hashed(parts)}"
     assert is_as_recorded(tmp_path / "a.fits", recorded)
 
 
 def test_it_does_not_depend_on_the_pieces(tmp_path: Path) -> None:
     assert len({written(tmp_path / f"{n}.fits", n) for n in (1, 2, 3)}) == 1
+
+
+# Planes of 15 bytes: most stretches do not begin with a word of the checksum.
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.sampled_from([(5, 3, 5), (3, 4, 8), (2, 1, 1)]),
+    together=st.integers(1, 5),
+    cuts=st.lists(st.integers(0, 32), max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_planes_written_stretch_by_stretch_make_the_same_file(
+    shape: tuple[int, int, int], together: int, cuts: list[int], seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("stretches")
+    n, width = shape[0], shape[1] * shape[2]
+    images = {name: rng.integers(0, 250, shape).astype(name) for name in ("u1", "i2", "f4", "f8")}
+    plan = {name: ((), image.dtype, image.shape) for name, image in images.items()}
+    recorded = []
+    for name, edges in (("whole", [0, width]), ("cut", sorted({0, width, *(c for c in cuts if c < width)}))):
+        with ImageStream(folder / name, [], plan) as stream:
+            for first in range(0, n, together):
+                for a, b in itertools.pairwise(edges):
+                    for kind, image in images.items():
+                        stretch = image.reshape(n, width)[first : first + together, a:b]
+                        # As they stand in a file already, or not.
+                        stored = np.ascontiguousarray(stretch, ">f4") if kind == "f4" and seed % 2 else None
+                        total = None if stored is None else int(stored.view(">u4").sum(dtype=np.uint64))
+                        stream.write(kind, stretch if stored is None else stored, total, at=(first, a))
+            recorded.append(stream.finish([]))
+    assert recorded[0] == recorded[1]
+    assert (folder / "whole").read_bytes() == (folder / "cut").read_bytes()
+    assert is_as_recorded(folder / "cut", recorded[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with fits.open(folder / "cut", checksum=True) as hdus:
+            for name, image in images.items():
+                np.testing.assert_array_equal(hdus[name].data, image)
+
+
+@pytest.mark.parametrize(
+    ("at", "size", "words"),
+    [((0, 2), 2, "does not follow"), ((1, 0), 2, "does not follow"), ((0, 6), 3, "not more"), ((2, 0), 1, "not more")],
+)
+def test_a_stretch_must_fit_and_follow_what_is_there(
+    at: tuple[int, int], size: int, words: str, tmp_path: Path
+) -> None:
+    with ImageStream(tmp_path / "a.fits", [], {"SCI": ((), np.dtype("f4"), (2, 2, 4))}) as stream:
+        stream.write("SCI", np.ones((1, 6), np.float32), at=(0, 0))
+        stream.write("SCI", np.ones((1, 1), np.float32), at=(1, 0))
+        with pytest.raises(ValueError, match=words):
+            stream.write("SCI", np.ones((1, size), np.float32), at=at)
+        with pytest.raises(ValueError, match="SCI has 28 of 64 bytes"):
+            stream.finish([])
+
+
+def test_archives_of_before_have_images_in_one_part_and_each_length_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.fits"
+    written(path, 1)
+    content = path.read_bytes()
+    edges = np.cumsum([0, 2880, 2880, 11_520, 2880, 2880, 5760])
+    parts = [content[a:b] for a, b in itertools.pairwise(edges)]
+    assert edges[-1] == len(content)
+    recorded = f"xxh3:{'+'.join(str(len(part)) for part in parts)}:{hashed(parts)}"
+    assert is_as_recorded(path, recorded)
+    path.write_bytes(content[:-1] + b"\1")
+    assert not is_as_recorded(path, recorded)
 
 
 def test_no_byte_changes_unnoticed(tmp_path: Path) -> None:
@@ -82,7 +160,19 @@ def test_parts_may_come_in_any_pieces_and_empty_ones_do_not_count(parts: list[by
 
 
 @pytest.mark.parametrize(
-    "recorded", ["", "xxh3:", "xxh3:2880:", "xxh3:2880+:00", "xxh3:-1:" + 32 * "0", "xxh3:x:y", "ü"]
+    "recorded",
+    [
+        "",
+        "xxh3:",
+        "xxh3:2880:",
+        "xxh3:2880+:00",
+        "xxh3:-1:" + 32 * "0",
+        "xxh3:x:y",
+        "ü",
+        "xxh3:9*:" + 32 * "0",
+        "xxh3:99999999999999*1:" + 32 * "0",
+        "xxh3:*9:" + 32 * "0",
+    ],
 )
 def test_what_was_never_recorded_fits_no_file(tmp_path: Path, recorded: str) -> None:
     written(tmp_path / "a.fits", 1)

@@ -221,6 +221,36 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
         words = [twins.sum_big_endian(a.reshape(-1).view(np.uint32)) for a in (stored.value, stored.error)]
         assert list(stored.sums) == words
     assert found.sums is None
+    # Stretch by stretch it is the same, to the last bit.
+    shifts = {"level": level, "good": common["good"]}
+    calibration = {name: common[name] for name in ("saturation_dn", "scale", "offset")}
+    np.testing.assert_array_equal(kernels.frame_shifts(plus, minus, **calibration, **shifts), found.shift)
+    for hint in (np.array([found.shift[0], 5.0]), np.array([1e4, 1.0])):
+        again = kernels.frame_shifts(plus, minus, **calibration, **shifts, hint=hint)
+        np.testing.assert_array_equal(again, found.shift)
+    spread_out = {name: rest[name] for name in ("noise", "flags", "saturated", "no_data")}
+    for first, end in ((0, n_pixels), (n_pixels // 3, n_pixels), (0, n_pixels // 2), (n_pixels // 2, n_pixels // 2)):
+        for rows in (slice(None), slice(0)):
+            given = {**calibration, **spread_out, "shift": found.shift}
+            outs = [
+                tuple(
+                    np.empty((len(a[r]), end - first), a.dtype)
+                    for a, r in zip(room(), (slice(None), rows, slice(None)), strict=True)
+                )
+                for _ in range(3)
+            ]
+            native = kernels.finish_stretch(plus, minus, first, **given, out=outs[0])
+            stored = kernels.finish_stretch(plus, minus, first, **given, big_endian=True, out=outs[1])
+            twin = twins.finish_stretch(plus, minus, first, **given, out=outs[2])
+            for made in (native, stored):
+                np.testing.assert_array_equal(made.value, found.value[:, first:end])
+                np.testing.assert_array_equal(made.error, found.error[rows, first:end])
+                np.testing.assert_array_equal(made.mask, found.mask[:, first:end])
+            np.testing.assert_allclose(twin.value, native.value, rtol=1e-6, atol=4e-3)
+            np.testing.assert_array_equal(twin.mask, native.mask)
+            words = [twins.sum_big_endian(a.reshape(-1).view(np.uint32)) for a in (stored.value, stored.error)]
+            assert native.sums is None
+            assert list(stored.sums) == words
 
 
 @settings(max_examples=30, deadline=None)

@@ -312,7 +312,7 @@ def test_writing_a_verdict_leaves_the_images_and_no_trace_of_the_last_one(settle
 
 
 def test_the_recorded_hash_has_the_same_parts_however_a_product_was_written(tmp_path: Path) -> None:
-    images = {"SCI": Image(np.ones((3, 4), np.float32), "DN"), "DQ": Image(np.zeros((3, 4), np.int16), "", "flags")}
+    images = {"SCI": Image(np.ones((2, 3, 4), np.float32), "DN"), "DQ": Image(np.zeros((3, 4), np.int16), "", "flags")}
     tables = [checks_table(()), inputs_table([])]
     long = ("cloud gradient " * 200).rstrip()
     for cause in ("", long):

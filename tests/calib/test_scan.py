@@ -8,7 +8,7 @@ from scipy import stats
 
 from calib.checks import Check, CheckResult, Verdict
 from calib.flags import flag
-from calib.kernels.frames import LARGE_TOGETHER
+from calib.kernels.finishing import TOGETHER
 from calib.profile import load_profile
 from calib.scan import Master, calibrate_scan
 from calib.scan_frames import Reads
@@ -52,7 +52,10 @@ class Run:
         self.dark, self.canonical = masters_of(self.truth, read)
         if change:
             self.raw = change(self) or self.raw
-        self.values, self.errors, self.masks, self.firsts = [], [], [], []
+        shape = self.raw["R2"].shape
+        self.value, self.error = (np.full(shape, np.inf, np.float32) for _ in range(2))
+        self.mask, self.times = (np.zeros(shape, np.uint8) for _ in range(2))
+        self.firsts = []
         self.result = calibrate_scan(
             self.raw,
             band=band,
@@ -63,18 +66,21 @@ class Run:
             sink=self.keep,
             **options,
         )
-        self.value, self.error, self.mask = (
-            np.concatenate(x).reshape(-1, SIZE, SIZE) for x in (self.values, self.errors, self.masks)
-        )
+        # Every sample has been delivered once.
+        assert (self.times == 1).all()
         bits = self.dark.mask | self.canonical.mask
         self.good = bits == 0
 
     def keep(self, block):
         # The arrays are used again after this returns.
         self.firsts.append(block.first)
-        self.values.append(block.value.copy())
-        self.errors.append(block.error.copy())
-        self.masks.append(block.mask.copy())
+        n, width = block.value.shape
+        part = slice(block.first, block.first + n), slice(block.start, block.start + width)
+        made = {"value": block.value, "error": block.error, "mask": block.mask}
+        for name, array in made.items():
+            if len(array):
+                getattr(self, name).reshape(len(self.times), -1)[part] = array
+        self.times.reshape(len(self.times), -1)[part] += 1
 
     @property
     def used(self):
@@ -367,13 +373,24 @@ def test_levels_and_offsets_do_not_need_the_frames_to_be_written(quiet):
         np.testing.assert_array_equal(one.offset.value, other.offset.value)
 
 
-def test_frames_of_a_large_array_are_finished_together_and_are_the_same(quiet, monkeypatch):
-    monkeypatch.setattr("calib.scan.PIECE_PIXELS", SIZE * SIZE - 1)
-    run = Run()
-    # Blocks of 46 end in pieces that are not full.
-    assert run.firsts[:13] == [*range(0, 46, LARGE_TOGETHER), 46]
+# As those of a large array: stretches of 8 frames, the last of them shorter, as is the last group of a block. Frames
+# that have offsets of their own are finished one at a time.
+@pytest.mark.parametrize("sky", [{}, {"leave_one_out": True}, {"trend_degree": 2, "trend_cells": (4, 4)}], ids=str)
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_frames_finished_stretch_by_stretch_are_the_same(sky, big_endian, monkeypatch):
+    profile = PROFILE.model_copy(update={"sky": PROFILE.sky.model_copy(update=sky)})
+    whole = Run(profile=profile)
+    monkeypatch.setattr("calib.scan_pieces.PIECE_SAMPLES", SIZE * SIZE)
+    monkeypatch.setattr("calib.scan_pieces.STRETCH_PIXELS", SIZE * SIZE // 2 - 5)
+    released = []
+    run = Run(profile=profile, big_endian=big_endian, release=lambda first, end: released.extend(range(first, end)))
+    firsts = range(46) if sky else range(0, 46, TOGETHER)
+    assert run.firsts[: 3 * len(firsts)] == [first for first in firsts for _ in range(3)]
+    # Once when its sky offset is done, and once when it is.
+    assert sorted(released) == sorted(2 * list(range(len(run.value))))
     for name in ("value", "mask", "error"):
-        np.testing.assert_array_equal(getattr(run, name), getattr(quiet, name))
+        np.testing.assert_array_equal(getattr(run, name), getattr(whole, name))
+    np.testing.assert_array_equal(run.result.shift_dn, whole.result.shift_dn)
 
 
 def test_masters_may_come_as_another_library_reads_them(quiet):
@@ -403,7 +420,7 @@ def test_a_block_that_fails_ends_the_scan_with_its_error(monkeypatch):
 
 def test_frames_without_errors_have_the_same_values_and_masks(quiet):
     bare = Run(errors=False)
-    assert not bare.error.size
+    assert np.isinf(bare.error).all()  # as it was before
     np.testing.assert_array_equal(bare.value, quiet.value)
     np.testing.assert_array_equal(bare.mask, quiet.mask)
 

@@ -1,0 +1,169 @@
+"""The last pass over a scan: final frames are made in pieces that stay in the cache until they are written.
+
+A piece holds some whole small frames, or a stretch of some large ones, whose shifts have been found before: pieces are
+as large for any size of array, and so is what each sample costs.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.kernels import FinishedFrames
+from calib.kernels.compiled import THREADS
+from calib.kernels.finishing import TOGETHER
+from calib.scan_frames import Final, Lifted, Reads, Room
+
+__all__ = ["PIECE_SAMPLES", "STRETCH_PIXELS", "CalibratedBlock", "LastPass"]
+
+PIECE_SAMPLES = 1 << 19
+STRETCH_PIXELS = PIECE_SAMPLES // TOGETHER
+
+
+@dataclass(frozen=True)
+class CalibratedBlock:
+    """Some consecutive final frames of one block; of large frames a stretch.
+
+    Attributes
+    ----------
+    first : int
+        Number of the first frame.
+    start : int
+        The first pixel, counted row by row from 0.
+    value, error : ndarray of float32, shape (n, n_pixels)
+        DN; NaN where a sample is saturated or its pixel has no calibration. Without rows of errors if none were wanted.
+    mask : ndarray of uint8, shape (n, n_pixels)
+        Bits 0–7 of `calib.flags`.
+    sums : tuple of int or None
+        Of the 32-bit words of values and errors, where these are big-endian.
+    """
+
+    first: int
+    start: int
+    value: NDArray[np.float32]
+    error: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+    sums: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, first: int, start: int, made: FinishedFrames) -> CalibratedBlock:
+        """Return what has been made from frame ``first`` and pixel ``start`` on."""
+        return cls(first, start, made.value, made.error, made.mask, made.sums)
+
+
+@dataclass(frozen=True)
+class LastPass:
+    """Makes the final frames of a scan.
+
+    Attributes
+    ----------
+    pool : ThreadPoolExecutor
+    reads : Reads
+    bounds : tuple of (first, last)
+        Of each block, both included.
+    level : ndarray, shape (n_frames,)
+        Of each frame, DN.
+    shift : ndarray, shape (n_frames,)
+        Is filled with what is added to each frame, DN.
+    apart : bool
+        Whether frames may have offsets of their own, so that they share nothing.
+    release : callable
+        Told which frames are not needed for now.
+    """
+
+    pool: ThreadPoolExecutor
+    reads: Reads
+    bounds: tuple[tuple[int, int], ...]
+    level: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    apart: bool
+    release: Callable[[int, int], None]
+
+    def run(
+        self,
+        shared: Iterable[Future[Final]],
+        sink: Callable[[CalibratedBlock], None],
+        *,
+        errors: bool,
+        big_endian: bool,
+    ) -> None:
+        """Make all final frames and hand them over, piece by piece and in order.
+
+        Parameters
+        ----------
+        shared : iterable of Future
+            What the frames of each block have in common; asked for one block ahead.
+        sink : callable
+        errors, big_endian : bool
+            As in `calib.scan.calibrate_scan`.
+        """
+        n, n_pixels = len(self.level), self.reads.n_pixels
+        small = 2 * n_pixels <= PIECE_SAMPLES
+        shape = (
+            (min(PIECE_SAMPLES // n_pixels, n), n_pixels)
+            if small
+            else (min(1 if self.apart else TOGETHER, n), STRETCH_PIXELS)
+        )
+        pieces = self._whole_frames(shared) if small else self._stretches(shared)
+        # Some pieces are made while the last one is on its way: their arrays are used again in turn.
+        rooms = [Room(*shape, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
+        waiting: deque[Future[CalibratedBlock]] = deque()
+        for make, room in zip(pieces, itertools.cycle(rooms), strict=False):
+            waiting.append(self.pool.submit(make, room))
+            if len(waiting) == len(rooms):
+                sink(waiting.popleft().result())
+        while waiting:
+            sink(waiting.popleft().result())
+
+    def _groups(self, shared: Iterable[Future[Final]], step: int) -> Iterator[tuple[int, int, Future[Final]]]:
+        """Yield up to ``step`` frames of a block at a time: first, end, and what they share."""
+        coming = iter(shared)
+        following = next(coming)
+        for begin, last in self.bounds:
+            current = following
+            for first in range(begin, last + 1, step):
+                yield first, min(first + step, last + 1), current
+                if first == begin:
+                    # What the frames of a block share is as large as many of them: it is made when it is needed next.
+                    following = next(coming, current)
+
+    def _whole_frames(self, shared: Iterable[Future[Final]]) -> Iterator[Callable[[Room], CalibratedBlock]]:
+        for group in self._groups(shared, PIECE_SAMPLES // self.reads.n_pixels):
+            yield functools.partial(self._finish, *group)
+
+    def _finish(self, first: int, end: int, shared: Future[Final], room: Room) -> CalibratedBlock:
+        made = self.reads.finish(first, end, self.level[first:end], shared.result(), room)
+        self.shift[first:end] = made.shift
+        self.release(first, end)
+        return CalibratedBlock.of(first, 0, made)
+
+    def _stretches(self, shared: Iterable[Future[Final]]) -> Iterator[Callable[[Room], CalibratedBlock]]:
+        n_pixels, together = self.reads.n_pixels, 1 if self.apart else TOGETHER
+        lifted = (self.pool.submit(self._lift, *group) for group in self._groups(shared, together))
+        before: Future[Lifted] | None = None
+        for some in itertools.chain(lifted, (None,)):
+            # The shifts of the next frames are given to a thread before these are finished: nobody waits for them.
+            if before is not None:
+                for start in range(0, n_pixels, STRETCH_PIXELS):
+                    yield functools.partial(self._finish_stretch, start, min(start + STRETCH_PIXELS, n_pixels), before)
+            before = some
+
+    def _lift(self, first: int, end: int, shared: Future[Final]) -> Lifted:
+        found = self.reads.lift(first, end, self.level[first:end], shared.result())
+        self.shift[first:end] = found.shift
+        return found
+
+    def _finish_stretch(self, start: int, stop: int, some: Future[Lifted], room: Room) -> CalibratedBlock:
+        frames = some.result()
+        made = self.reads.finish_stretch(frames, start, stop, room)
+        if stop == self.reads.n_pixels:
+            # A stretch before may still be under way elsewhere; what it needs is read once more.
+            self.release(frames.first, frames.end)
+        return CalibratedBlock.of(frames.first, start, made)
