@@ -116,9 +116,9 @@ class LastPass:
         rooms = [Room(*shape, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
         waiting: deque[Future[CalibratedBlock]] = deque()
         for make, room in zip(pieces, itertools.cycle(rooms), strict=False):
-            waiting.append(self.pool.submit(make, room))
             if len(waiting) == len(rooms):
                 sink(waiting.popleft().result())
+            waiting.append(self.pool.submit(make, room))
         while waiting:
             sink(waiting.popleft().result())
 

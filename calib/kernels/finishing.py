@@ -146,7 +146,7 @@ def _finish(  # type: ignore[no-untyped-def]
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
-    together = max(1, min(n, _CACHED // n_pixels))
+    together = min(n, _CACHED // n_pixels if n_pixels <= _CACHED else TOGETHER)
     taken = np.empty((together, n_pixels + SPARE), np.float32)
     counts = np.empty((together, 3), np.int64)
     scratch = scratch_for(n_pixels)

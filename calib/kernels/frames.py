@@ -14,6 +14,7 @@ from calib.kernels.compiled import F4, F8, kernel
 from calib.kernels.medians import (
     adapted_reach,
     has_middle,
+    median_of,
     middle_between,
     reach_after_miss,
     row_median,
@@ -36,6 +37,14 @@ __all__ = [
 
 # Several frames are passed through so many pixels at a time, for which what belongs to pixels stays in the cache.
 CHUNK = 1 << 13
+
+# Of a frame whose level cannot be foretold so many samples are asked first, or one of so many.
+_SAMPLED = 1 << 11
+_LEAST_STEP = 1 << 7
+_ENOUGH = 20
+
+# So long as one of so many levels was foretold in vain.
+_WARY = 8
 
 _ZERO = np.float32(0)
 _NAN = np.float32(np.nan)
@@ -198,6 +207,23 @@ def medians_about(plus, minus, first, calibration, good, guess, reach, room, med
 
 
 @kernel
+def _sampled_median(plus, minus, k, calibration, good, taken, otherwise):  # type: ignore[no-untyped-def]
+    """Return about where the median of frame k is, from some of its samples; ``otherwise`` if these are too few."""
+    saturation, scale, offset = calibration
+    m = 0
+    for i in range(0, good.size, max(good.size // _SAMPLED, _LEAST_STEP) | 1):  # an odd step: columns alternate
+        p = np.float32(plus[k, i])
+        if minus is None:  # noqa: SIM108  # a choice in one line would not be left out
+            v = p * scale[i] + offset[i]
+        else:
+            v = (p - np.float32(minus[k, i])) * scale[i] + offset[i]
+        if good[i] and p < saturation and abs(v) < np.inf:
+            taken[m] = v
+            m += 1
+    return np.float32(median_of(taken[:m])) if m >= _ENOUGH else otherwise
+
+
+@kernel
 def _read_levels(plus, minus, calibration, good, hint, level):  # type: ignore[no-untyped-def]
     n, n_pixels = plus.shape
     room = room_for_medians(1, n_pixels)
@@ -205,11 +231,19 @@ def _read_levels(plus, minus, calibration, good, hint, level):  # type: ignore[n
     last = hint[0]
     step = 0.0
     reach = np.float32(hint[1])
+    wary = 0
     for k in range(n):
-        guess[0] = last + step
+        foretold = np.float32(last + step)
+        guess[0] = foretold
+        if wary > 0:
+            guess[0] = _sampled_median(plus, minus, k, calibration, good, room[2], foretold)
+        looked = reach
         reach = medians_about(plus, minus, k, calibration, good, guess, reach, room, level[k : k + 1])
         if abs(level[k]) < np.inf:
-            # Levels drift: the next is looked for as far from this one as this one is from the one before.
+            # Levels drift: the next is looked for as far from this one as this one is from the one before. Where that
+            # would be in vain, because they leap, some samples of the next frames are asked first.
+            in_vain = looked > 0 and not abs(np.float32(level[k]) - foretold) <= looked
+            wary = _WARY if in_vain else max(wary - 1, 0)
             step = level[k] - last if k > 0 and abs(level[k - 1]) < np.inf else 0.0
             last = level[k]
             hint[0], hint[1] = last, reach

@@ -253,6 +253,27 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
             assert list(stored.sums) == words
 
 
+# Levels that stay, drift, leap, or are not there at all; few pixels, and so many that some of them are asked first.
+@pytest.mark.parametrize("n_pixels", [3, 700, 20_011])
+@settings(max_examples=25, deadline=None)
+@given(leaps=st.sampled_from([0.0, 0.3, 30.0, 3000.0]), drift=st.sampled_from([0, 7]), seed=st.integers(0, 1000))
+def test_levels_are_medians_however_they_leap(n_pixels, leaps, drift, seed):
+    rng, n = np.random.default_rng(seed), 30
+    minus = rng.integers(9_000, 12_000, (n, n_pixels)).astype(np.uint16)
+    light = 5000 + drift * np.arange(n) + leaps * rng.standard_normal(n) * (rng.random(n) < 0.7)
+    plus = (minus + np.clip(light[:, None] + 20 * rng.standard_normal(minus.shape), 0, 40_000)).astype(np.uint16)
+    plus[rng.random(n) < 0.1] = 60_000
+    given_too = {
+        "saturation_dn": 52_200.0,
+        "scale": np.where(rng.random(n_pixels) < 0.05, np.nan, 1.01).astype(np.float32),
+        "offset": rng.normal(-300, 10, n_pixels).astype(np.float32),
+    }
+    good = rng.random(n_pixels) > 0.1
+    for reads in ((plus, minus), (plus, None)):
+        found = kernels.read_levels(*reads, **given_too, good=good)
+        np.testing.assert_array_equal(found, kernels.frame_medians(kernels.form_read(*reads, **given_too), good))
+
+
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(0, 300), seed=st.integers(0, 100))
 def test_words_are_swapped_and_summed_as_they_stand_in_a_file(n, seed):
