@@ -26,6 +26,9 @@ __all__ = ["PIECE_SAMPLES", "STRETCH_PIXELS", "CalibratedBlock", "LastPass"]
 PIECE_SAMPLES = 1 << 19
 STRETCH_PIXELS = PIECE_SAMPLES // TOGETHER
 
+# Some frames of a block, the last excluded, and what they share.
+_Group = tuple[int, int, Future[Final]]
+
 
 @dataclass(frozen=True)
 class CalibratedBlock:
@@ -104,14 +107,10 @@ class LastPass:
         errors, big_endian : bool
             As in `calib.scan.calibrate_scan`.
         """
-        n, n_pixels = len(self.level), self.reads.n_pixels
-        small = 2 * n_pixels <= PIECE_SAMPLES
-        shape = (
-            (min(PIECE_SAMPLES // n_pixels, n), n_pixels)
-            if small
-            else (min(1 if self.apart else TOGETHER, n), STRETCH_PIXELS)
-        )
-        pieces = self._whole_frames(shared) if small else self._stretches(shared)
+        small = 2 * self.reads.n_pixels <= PIECE_SAMPLES
+        together = self._together(small)
+        pieces = (self._whole_frames if small else self._stretches)(self._groups(shared, together))
+        shape = min(together, len(self.level)), self.reads.n_pixels if small else STRETCH_PIXELS
         # Some pieces are made while the last one is on its way: their arrays are used again in turn.
         rooms = [Room(*shape, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
         waiting: deque[Future[CalibratedBlock]] = deque()
@@ -122,7 +121,12 @@ class LastPass:
         while waiting:
             sink(waiting.popleft().result())
 
-    def _groups(self, shared: Iterable[Future[Final]], step: int) -> Iterator[tuple[int, int, Future[Final]]]:
+    def _together(self, small: bool) -> int:
+        if small:
+            return PIECE_SAMPLES // self.reads.n_pixels
+        return 1 if self.apart else TOGETHER
+
+    def _groups(self, shared: Iterable[Future[Final]], step: int) -> Iterator[_Group]:
         """Yield up to ``step`` frames of a block at a time: first, end, and what they share."""
         coming = iter(shared)
         following = next(coming)
@@ -134,8 +138,8 @@ class LastPass:
                     # What the frames of a block share is as large as many of them: it is made when it is needed next.
                     following = next(coming, current)
 
-    def _whole_frames(self, shared: Iterable[Future[Final]]) -> Iterator[Callable[[Room], CalibratedBlock]]:
-        for group in self._groups(shared, PIECE_SAMPLES // self.reads.n_pixels):
+    def _whole_frames(self, groups: Iterable[_Group]) -> Iterator[Callable[[Room], CalibratedBlock]]:
+        for group in groups:
             yield functools.partial(self._finish, *group)
 
     def _finish(self, first: int, end: int, shared: Future[Final], room: Room) -> CalibratedBlock:
@@ -144,9 +148,9 @@ class LastPass:
         self.release(first, end)
         return CalibratedBlock.of(first, 0, made)
 
-    def _stretches(self, shared: Iterable[Future[Final]]) -> Iterator[Callable[[Room], CalibratedBlock]]:
-        n_pixels, together = self.reads.n_pixels, 1 if self.apart else TOGETHER
-        lifted = (self.pool.submit(self._lift, *group) for group in self._groups(shared, together))
+    def _stretches(self, groups: Iterable[_Group]) -> Iterator[Callable[[Room], CalibratedBlock]]:
+        n_pixels = self.reads.n_pixels
+        lifted = (self.pool.submit(self._lift, *group) for group in groups)
         before: Future[Lifted] | None = None
         for some in itertools.chain(lifted, (None,)):
             # The shifts of the next frames are given to a thread before these are finished: nobody waits for them.
