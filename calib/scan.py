@@ -1,7 +1,8 @@
 """Scans: dark-subtracted, divided by the canonical, freed of their sky offsets.
 
 The frames are touched twice: once for levels and offsets, once (when their block has its verdict and so its frames
-their offset) for the output, which streams: some frames are made while others are written. The second pass begins
+their offset) for the output, which streams: some frames are made while others are written; large frames do not stay in
+the cache in between and are read once more for what they are lifted by. The second pass begins
 behind the first, when the last blocks are concluded and there is room on the cores. To go on with both side by side was
 tried: it gains nothing in memory and costs a tenth more on the way to a file, because they are in each other's way in
 the cache.
@@ -136,8 +137,9 @@ def calibrate_scan(
     plus = mask_sentinels(raw[rule.plus], profile.detector.sentinels)
     minus = None if rule.minus is None else mask_sentinels(raw[rule.minus], profile.detector.sentinels)
     n, n_pixels = len(plus), plus[0].size
-    plus = plus.reshape(n, n_pixels)
-    minus = None if minus is None else minus.reshape(n, n_pixels)
+    # Frames that are part of a larger array are copied once, not by each of many pieces.
+    plus = np.ascontiguousarray(plus.reshape(n, n_pixels))
+    minus = None if minus is None else np.ascontiguousarray(minus.reshape(n, n_pixels))
     mask = (dark.mask | canonical.mask).astype(np.int16)
     good = usable(mask) & ((mask & (flag("HOT") | flag("NOISY"))) == 0)
     with np.errstate(divide="ignore", invalid="ignore"):

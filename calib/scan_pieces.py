@@ -1,7 +1,8 @@
 """The last pass over a scan: final frames are made in pieces that stay in the cache until they are written.
 
 A piece holds some whole small frames, or a stretch of some large ones, whose shifts have been found before: pieces are
-as large for any size of array, and so is what each sample costs.
+as large for any size of array, and so is what each sample costs. Large frames with offsets of their own come one at a
+time, in smaller pieces.
 """
 
 from __future__ import annotations
@@ -116,10 +117,18 @@ class LastPass:
         waiting: deque[Future[CalibratedBlock]] = deque()
         for make, room in zip(pieces, itertools.cycle(rooms), strict=False):
             if len(waiting) == len(rooms):
-                sink(waiting.popleft().result())
+                self._deliver(waiting.popleft(), sink)
             waiting.append(self.pool.submit(make, room))
         while waiting:
-            sink(waiting.popleft().result())
+            self._deliver(waiting.popleft(), sink)
+
+    def _deliver(self, piece: Future[CalibratedBlock], sink: Callable[[CalibratedBlock], None]) -> None:
+        made = piece.result()
+        sink(made)
+        # Pieces come in order: with the last pixels of some frames nobody is at work on them any more.
+        n, width = made.value.shape
+        if made.start + width == self.reads.n_pixels:
+            self.release(made.first, made.first + n)
 
     def _together(self, small: bool) -> int:
         if small:
@@ -145,7 +154,6 @@ class LastPass:
     def _finish(self, first: int, end: int, shared: Future[Final], room: Room) -> CalibratedBlock:
         made = self.reads.finish(first, end, self.level[first:end], shared.result(), room)
         self.shift[first:end] = made.shift
-        self.release(first, end)
         return CalibratedBlock.of(first, 0, made)
 
     def _stretches(self, groups: Iterable[_Group]) -> Iterator[Callable[[Room], CalibratedBlock]]:
@@ -166,8 +174,4 @@ class LastPass:
 
     def _finish_stretch(self, start: int, stop: int, some: Future[Lifted], room: Room) -> CalibratedBlock:
         frames = some.result()
-        made = self.reads.finish_stretch(frames, start, stop, room)
-        if stop == self.reads.n_pixels:
-            # A stretch before may still be under way elsewhere; what it needs is read once more.
-            self.release(frames.first, frames.end)
-        return CalibratedBlock.of(frames.first, start, made)
+        return CalibratedBlock.of(frames.first, start, self.reads.finish_stretch(frames, start, stop, room))

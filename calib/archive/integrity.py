@@ -3,7 +3,7 @@
 It tells rot and alteration by hand, not forgery; what products are made from is known by BLAKE3 (`calib.raw`). XXH3 is
 several times as fast, and is taken of the bytes while they are written. Parts of a file that are written side by side
 are hashed each by itself, and the hash of these hashes is recorded with the lengths of the parts, so that it can be
-taken again without knowing what they are: ``xxh3:2880+2880+276*262144+1152+8640:0f3c…``, 276 parts of the same length
+taken again without knowing what they are: ``xxh3:2*2880+276*262144+2496+8640:0f3c…``, 276 parts of the same length
 among them. In a product these are the primary header, header and planes of each image and what fills its last block,
 and all tables.
 """
@@ -11,6 +11,7 @@ and all tables.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,7 +24,8 @@ from calib.raw.files import content_hash
 __all__ = ["Part", "is_as_recorded", "recorded_hash"]
 
 _NAME = "xxh3"
-_SOME = r"(?:\d+\*)?\d+"
+_NUMBER = r"[1-9]\d{0,17}"
+_SOME = rf"(?:{_NUMBER}\*)?{_NUMBER}"
 _FORM = re.compile(rf"{_NAME}:({_SOME}(?:\+{_SOME})*):([0-9a-f]{{32}})")
 _PIECE_BYTES = 2**20
 
@@ -59,10 +61,11 @@ def _hash_of_hashes(parts: Iterable[Part]) -> str:
     return xxh3_128(b"".join(part.digest for part in parts if part.n_bytes)).hexdigest()
 
 
-def _lengths(recorded: str) -> Iterator[int]:
+def _runs(recorded: str) -> Iterator[tuple[int, int]]:
+    """Yield how many parts of which length follow each other."""
     for some in recorded.split("+"):
         number, _, length = some.rpartition("*")
-        yield from itertools.repeat(int(length), int(number or 1))
+        yield int(number or 1), int(length)
 
 
 def is_as_recorded(path: Path, recorded: str) -> bool:
@@ -77,12 +80,13 @@ def is_as_recorded(path: Path, recorded: str) -> bool:
         form = _FORM.fullmatch(recorded)
         if form is None:
             return content_hash(file) == recorded
+        runs = list(_runs(form[1]))
+        if sum(number * length for number, length in runs) != os.fstat(file.fileno()).st_size:
+            return False
         parts, room = [], np.empty(_PIECE_BYTES, np.uint8).data
-        for length in _lengths(form[1]):
+        for length in itertools.chain.from_iterable(itertools.repeat(length, number) for number, length in runs):
             part = Part()
             while got := file.readinto(room[: min(length - part.n_bytes, len(room))]):
                 part.add(room[:got])
-            if part.n_bytes < length:
-                return False
             parts.append(part)
-        return not file.read(1) and _hash_of_hashes(parts) == form[2]
+        return _hash_of_hashes(parts) == form[2]

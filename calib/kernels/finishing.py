@@ -146,7 +146,7 @@ def _finish(  # type: ignore[no-untyped-def]
 ):
     n, n_pixels = value.shape
     constant, linear, quadratic = noise
-    together = min(n, _CACHED // n_pixels if n_pixels <= _CACHED else TOGETHER)
+    together = max(1, min(n, _CACHED // n_pixels if n_pixels <= _CACHED else TOGETHER))
     taken = np.empty((together, n_pixels + SPARE), np.float32)
     counts = np.empty((together, 3), np.int64)
     scratch = scratch_for(n_pixels)
@@ -351,7 +351,7 @@ def finish_stretch(
     Parameters
     ----------
     plus, minus : ndarray, shape (n, n_pixels)
-        As in `form_read`, contiguous.
+        As in `form_read`; contiguous, as they are not copied for every stretch.
     first : int
         The first pixel wanted.
     saturation_dn, scale, offset, noise, flags, saturated, no_data, big_endian

@@ -42,6 +42,7 @@ CHUNK = 1 << 13
 _SAMPLED = 1 << 11
 _LEAST_STEP = 1 << 7
 _ENOUGH = 20
+_SCATTER = 40_503
 
 # So long as one of so many levels was foretold in vain.
 _WARY = 8
@@ -211,7 +212,10 @@ def _sampled_median(plus, minus, k, calibration, good, taken, otherwise):  # typ
     """Return about where the median of frame k is, from some of its samples; ``otherwise`` if these are too few."""
     saturation, scale, offset = calibration
     m = 0
-    for i in range(0, good.size, max(good.size // _SAMPLED, _LEAST_STEP) | 1):  # an odd step: columns alternate
+    step = max(good.size // _SAMPLED, _LEAST_STEP)
+    for j in range(good.size // step):
+        # Not every time the same column, nor one further each time: that may be a diagonal.
+        i = j * step + (j * _SCATTER) % step
         p = np.float32(plus[k, i])
         if minus is None:  # noqa: SIM108  # a choice in one line would not be left out
             v = p * scale[i] + offset[i]

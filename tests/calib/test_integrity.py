@@ -172,6 +172,9 @@ def test_parts_may_come_in_any_pieces_and_empty_ones_do_not_count(parts: list[by
         "xxh3:9*:" + 32 * "0",
         "xxh3:99999999999999*1:" + 32 * "0",
         "xxh3:*9:" + 32 * "0",
+        "xxh3:99999999999999999999*1:" + 32 * "0",
+        "xxh3:99999999999999*0:" + 32 * "0",
+        pytest.param(f"xxh3:{5000 * '9'}:" + 32 * "0", id="endless"),
     ],
 )
 def test_what_was_never_recorded_fits_no_file(tmp_path: Path, recorded: str) -> None:

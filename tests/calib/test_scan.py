@@ -383,7 +383,14 @@ def test_frames_finished_stretch_by_stretch_are_the_same(sky, big_endian, monkey
     monkeypatch.setattr("calib.scan_pieces.PIECE_SAMPLES", SIZE * SIZE)
     monkeypatch.setattr("calib.scan_pieces.STRETCH_PIXELS", SIZE * SIZE // 2 - 5)
     released = []
-    run = Run(profile=profile, big_endian=big_endian, release=lambda first, end: released.extend(range(first, end)))
+
+    def part_of_a_larger_array(run):
+        return {name: np.repeat(frames, 2, axis=0)[::2] for name, frames in run.raw.items()}
+
+    def release(first, end):
+        released.extend(range(first, end))
+
+    run = Run(profile=profile, big_endian=big_endian, change=part_of_a_larger_array, release=release)
     firsts = range(46) if sky else range(0, 46, TOGETHER)
     assert run.firsts[: 3 * len(firsts)] == [first for first in firsts for _ in range(3)]
     # Once when its sky offset is done, and once when it is.
