@@ -52,9 +52,17 @@ class Final:
 
 @dataclass(frozen=True)
 class Lifted:
-    """Some large frames of a block, from ``first`` to ``end`` (excluded), of which only the last pass is left.
+    """Some large frames of a block, of which only the last pass is left.
 
-    The offset of dark and sky is that of all of them; ``shift`` is what is added to each, DN.
+    Attributes
+    ----------
+    first, end : int
+        Numbers of the first and of the one behind the last.
+    final : Final
+    offset : ndarray of float32, shape (n_pixels,)
+        Of dark and sky, the same for all of them, DN.
+    shift : ndarray, shape (n,)
+        What is added to each, DN; NaN for a frame without a level.
     """
 
     first: int

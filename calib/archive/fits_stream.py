@@ -185,7 +185,11 @@ _fallocate = _find_fallocate()
 
 
 class _Planes:
-    """An image extension under way: where its planes lie in the file, and what has been written of each."""
+    """An image extension under way: where its planes lie in the file, and what has been written of each.
+
+    Places and lengths are in bytes; ``width`` is the number of pixels of a plane, ``begun`` that of planes up to the
+    last one of which anything has been written.
+    """
 
     def __init__(self, header: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], position: int) -> None:
         self.header, self.dtype = header, dtype
