@@ -26,12 +26,24 @@ from calib.archive.integrity import Part, recorded_hash
 from calib.kernels import swap_and_sum
 from calib.raw.sums import ones_complement_sum
 
-__all__ = ["Card", "Column", "ImageStream", "Table", "card_text", "header_bytes", "summed_header", "table_bytes"]
+__all__ = [
+    "Card",
+    "Column",
+    "ImageStream",
+    "Table",
+    "card_text",
+    "header_bytes",
+    "part_pixels",
+    "summed_header",
+    "table_bytes",
+]
 
 # Name, value and comment of a card.
 Card = tuple[str, object, str]
 
 BLOCK = 2880
+# Pixels; larger planes may be written a stretch at a time (`calib.scan_pieces`).
+LARGEST_SMALL_PLANE = 1 << 18
 _BITPIX = {"f4": -32, "f8": -64, "u1": 8, "i2": 16, "i4": 32}
 
 
@@ -187,17 +199,17 @@ _fallocate = _find_fallocate()
 class _Planes:
     """An image extension under way: where its planes lie in the file, and what has been written of each.
 
-    Places and lengths are in bytes; ``width`` is the number of pixels of a plane, ``begun`` that of planes up to the
-    last one of which anything has been written.
+    Places and lengths are in bytes; ``width`` is the number of pixels of a plane, ``part_width`` that of a part of the
+    recorded hash, ``begun`` the number of planes up to the last one of which anything has been written.
     """
 
     def __init__(self, header: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], position: int) -> None:
         self.header, self.dtype = header, dtype
         # The sums take as much room whatever they are.
         self.start = position + len(_summed(header, 0))
-        self.width = math.prod(shape[-2:])
-        self.parts = [Part() for _ in range(math.prod(shape[:-2]))]
-        self.n_bytes = self.width * dtype.itemsize * len(self.parts)
+        self.n, self.width, self.part_width = math.prod(shape[:-2]), math.prod(shape[-2:]), part_pixels(shape)
+        self.parts = [Part() for _ in range(self.n * self.width // self.part_width)]
+        self.n_bytes = self.n * self.width * dtype.itemsize
         self.end = self.start + -(-self.n_bytes // BLOCK) * BLOCK
         self.begun = 0
         self.sum = 0
@@ -207,22 +219,50 @@ class _Planes:
         """Bytes written so far."""
         return sum(part.n_bytes for part in self.parts)
 
-    def place(self, plane: int, pixel: int) -> int:
-        """Return the place in the file of a pixel of a plane."""
-        return self.start + (plane * self.width + pixel) * self.dtype.itemsize
+    def runs(self, plane: int, pixel: int, n: int, width: int) -> list[_Run]:
+        """Return where the same pixels of some planes, one after the other, belong.
 
-    def runs(self, plane: int, pixel: int, n: int, width: int) -> list[tuple[int, slice]]:
-        """Return place and bytes of each run that the same pixels of some planes, one after the other, make."""
-        if width == self.width:
-            n, width = 1, n * width
-        length = width * self.dtype.itemsize
-        return [(self.place(plane + j, pixel), slice(j * length, (j + 1) * length)) for j in range(n)]
+        Raises
+        ------
+        ValueError
+            If they do not follow what has been written of their parts.
+        """
+        if width == self.width and self.part_width > self.width:
+            n, width = min(n, 1), n * width
+        size = self.dtype.itemsize
+        runs = []
+        for j in range(n):
+            first = (plane + j) * self.width + pixel
+            part = self.parts[first // self.part_width]
+            if part.n_bytes != first % self.part_width * size:
+                raise ValueError(f"pixel {pixel} of plane {plane + j} does not follow what has been written")
+            runs.append(_Run(part, self.start + first * size, slice(j * width * size, (j + 1) * width * size)))
+        return runs
 
-    def sum_of(self, view: memoryview, runs: list[tuple[int, slice]]) -> int:
-        """Return the sum of 32-bit words; where a run does not begin with a word, zeros stand for what came before."""
-        if all(place % 4 == 0 and (part.stop - part.start) % 4 == 0 for place, part in runs):
-            return ones_complement_sum(view)
-        return sum(ones_complement_sum(memoryview(bytes(place % 4) + view[part])) for place, part in runs)
+
+@dataclass(frozen=True)
+class _Run:
+    """Some of the bytes given, which stand together in a part: their place in the file, and which ones."""
+
+    part: Part
+    place: int
+    among: slice
+
+
+def part_pixels(shape: tuple[int, ...]) -> int:
+    """Return how many pixels of an image are hashed together, at least one: those of a plane, of all if it is small.
+
+    Small planes come whole and in order, and a call for each of them would be dear.
+    """
+    plane = math.prod(shape[-2:])
+    return max(1, plane if plane > LARGEST_SMALL_PLANE else math.prod(shape))
+
+
+def _sum_of_runs(view: memoryview, runs: list[_Run]) -> int:
+    """Return the sum of 32-bit words; where a run does not begin with a word, zeros stand for what came before."""
+    if all(run.place % 4 == 0 and (run.among.stop - run.among.start) % 4 == 0 for run in runs):
+        return ones_complement_sum(view)
+    return sum(ones_complement_sum(memoryview(bytes(run.place % 4) + view[run.among])) for run in runs)
 
 
 class ImageStream:
@@ -276,7 +316,8 @@ class ImageStream:
             Sum of their 32-bit words, if values are already as they are to stand in the file.
         at : tuple of int, optional
             The first plane and the first pixel in it; the planes behind those begun if not given. What is written of a
-            plane must follow what has been written of it.
+            plane must follow what has been written of it; planes of up to ``LARGEST_SMALL_PLANE`` pixels must also
+            follow each other.
 
         Raises
         ------
@@ -287,26 +328,24 @@ class ImageStream:
         width = values.shape[-1] if at is not None else planes.width
         n = values.size // width if width else 0
         plane, pixel = at if at is not None else (planes.begun, 0)
-        if n * width != values.size or plane + n > len(planes.parts) or pixel + width > planes.width:
+        if n * width != values.size or plane + n > planes.n or pixel + width > planes.width:
             raise ValueError(f"{name} takes {planes.n_bytes} bytes, not more, and whole planes or stretches of planes")
-        parts = planes.parts[plane : plane + n]
-        if any(part.n_bytes != pixel * planes.dtype.itemsize for part in parts):
-            raise ValueError(f"{name}: pixel {pixel} does not follow what has been written of its planes")
-        runs = planes.runs(plane, pixel, n, width)
+        try:
+            runs = planes.runs(plane, pixel, n, width)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         if word_sum is not None and values.dtype == planes.dtype and values.flags.c_contiguous:
             view, added = values.reshape(-1).view(np.uint8).data, word_sum
         elif planes.dtype.itemsize == 4:
             view, added = self._swapped(np.ascontiguousarray(values, dtype=planes.dtype.newbyteorder("=")))
         else:
             view = np.ascontiguousarray(values, dtype=planes.dtype).data.cast("B")
-            added = planes.sum_of(view, runs)
+            added = _sum_of_runs(view, runs)
         planes.sum = _folded(planes.sum + added)
         planes.begun = max(planes.begun, plane + n)
-        length = width * planes.dtype.itemsize
-        for j, part in enumerate(parts):
-            part.add(view[j * length : (j + 1) * length])
-        for place, run in runs:
-            self._put(view[run], place)
+        for run in runs:
+            run.part.add(view[run.among])
+            self._put(view[run.among], run.place)
 
     def _put(self, view: memoryview, offset: int) -> None:
         while view:

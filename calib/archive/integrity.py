@@ -4,8 +4,8 @@ It tells rot and alteration by hand, not forgery; what products are made from is
 several times as fast, and is taken of the bytes while they are written. Parts of a file that are written side by side
 are hashed each by itself, and the hash of these hashes is recorded with the lengths of the parts, so that it can be
 taken again without knowing what they are: ``xxh3:2*2880+276*262144+2496+8640:0f3c…``, 276 parts of the same length
-among them. In a product these are the primary header, header and planes of each image and what fills its last block,
-and all tables.
+among them. In a product these are the primary header; header and planes of each image, small planes together, and what
+fills its last block; and all tables.
 """
 
 from __future__ import annotations

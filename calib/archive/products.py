@@ -7,7 +7,6 @@ same bytes.
 from __future__ import annotations
 
 import io
-import math
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from calib import __version__
-from calib.archive.fits_stream import Card, Column, ImageStream, Table, summed_header, table_bytes
+from calib.archive.fits_stream import Card, Column, ImageStream, Table, part_pixels, summed_header, table_bytes
 from calib.archive.integrity import Part, recorded_hash
 from calib.archive.leave import assure_leave
 from calib.checks import CheckResult
@@ -362,13 +361,9 @@ def _recorded(units: Sequence[Hdu], pieces: Sequence[memoryview]) -> str:
             tables.add(piece)
         else:
             header, end = unit.data_start - unit.start, unit.data_start - unit.start + unit.data_bytes
-            plane = (
-                math.prod(int(unit.header[f"NAXIS{k}"]) for k in range(1, min(unit.header["NAXIS"], 2) + 1))
-                * abs(int(unit.header["BITPIX"]))
-                // 8
-            )
-            planes = (Part(piece[k : k + plane]) for k in range(header, end, plane))
-            parts += [Part(piece[:header]), *planes, Part(piece[end:])]
+            length = part_pixels(unit.axes) * abs(unit.bitpix) // 8
+            images = (Part(piece[k : k + length]) for k in range(header, end, length))
+            parts += [Part(piece[:header]), *images, Part(piece[end:])]
     return recorded_hash([*parts, tables])
 
 

@@ -6,9 +6,9 @@ machine and on what else it does; read the ratios.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -228,8 +228,11 @@ def per_frame(profile: Profile) -> None:
     print("  array of   " + ", ".join(f"{n}²: {1e3 * s / weight[n]:.2f} ms" for n, s in times.items()))
 
 
-def main(parts: str = "abcdefghi") -> None:
-    """Print the table."""
+PARTS = "abcdefghi"
+
+
+def main(parts: str = PARTS) -> None:
+    """Print these parts of the table."""
     from tests.bench import speed_disk
 
     warnings.simplefilter("ignore")
@@ -256,4 +259,9 @@ def main(parts: str = "abcdefghi") -> None:
 
 
 if __name__ == "__main__":
-    main("".join(sys.argv[1:]) or "abcdefghi")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"letters of the table, among {PARTS}; all if none")
+    wanted = "".join(parser.parse_args().parts) or PARTS
+    if unknown := set(wanted) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    main(wanted)
