@@ -44,7 +44,7 @@ def scans_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
         rows = sorted(rows, key=lambda r: r["status"] == "calibrated")[:_MOST]
         parts += Safe('<p class="note">Those in need of a look first; {} more are on the page.</p>').format(left)
     if rows:
-        parts += _calibrated(collector, night, rows)
+        parts += _calibrated(collector, snapshot, night, rows)
     if lost:
         heads = ("scan", "state", "why", "raw file")
         cells = (
@@ -60,7 +60,7 @@ def scans_html(collector: Collector, snapshot: Snapshot, night: str) -> Safe:
     return parts
 
 
-def _calibrated(collector: Collector, night: str, rows: list[Row]) -> Safe:
+def _calibrated(collector: Collector, snapshot: Snapshot, night: str, rows: list[Row]) -> Safe:
     blocks: dict[tuple[int, str, str], list[Row]] = {}
     for b in records(collector.sky_offsets(night)):
         blocks.setdefault((b["scan"], b["band"], b["read"]), []).append(b)
@@ -79,7 +79,7 @@ def _calibrated(collector: Collector, night: str, rows: list[Row]) -> Safe:
                 if swapped
                 else f"0 of {r['n_frames']}",
                 number(r["level_dn"], 4),
-                _masters(night, r),
+                _masters(snapshot, night, r),
                 _why(r, blocks.get((r["scan"], r["band"], r["read"]), [])),
             )
         )
@@ -94,21 +94,26 @@ def _why(row: Row, blocks: list[Row]) -> Safe:
     return words
 
 
-def _masters(night: str, row: Row) -> Safe | str:
+def _masters(snapshot: Snapshot, night: str, row: Row) -> Safe | str:
     """Return with which dark and canonical a scan was calibrated, in a word where both are the night's own."""
     own = [row[f"{w}_night"] == night and row[f"{w}_status"] == "accepted" for w in ("dark", "canonical")]
     if all(own):
         return "tonight’s dark and canonical"
-    return Safe("dark {}<br>canonical {}").format(_master(night, row, "dark"), _master(night, row, "canonical"))
+    dark, canonical = (_master(snapshot, night, row, what) for what in ("dark", "canonical"))
+    return Safe("dark {}<br>canonical {}").format(dark, canonical)
 
 
-def _master(night: str, row: Row, what: str) -> Safe:
-    """Return the night of what a scan was calibrated with, its age, and its standing unless it is accepted."""
+def _master(snapshot: Snapshot, night: str, row: Row, what: str) -> Safe:
+    """Return the night of what a scan was calibrated with, its age, and its standing unless it is accepted.
+
+    Of one that the team supplied, its file and the night in its header.
+    """
     used, age, status = row[f"{what}_night"], row[f"{what}_age_nights"], row[f"{what}_status"]
     if not used:
         return mark("unknown", "none")
     if used == "supplied":
-        return mark("supplied")
+        master = snapshot.supplied.get(("dark" if what == "dark" else "flat", row["band"]))
+        return mark("supplied", f"supplied: {master.words}" if master is not None else "")
     days = 0 if age is None or math.isnan(age) else int(age)
     words = "tonight’s" if used == night else str(used)
     if days:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from monitor.pages.night_tables import used_html
 from monitor.pages.review_markup import cards_html, maps_html
 from monitor.pages.scan_words import lineage_html
 from monitor.pages.scans_tables import scans_html
+from monitor.report.scans import scans_html as report_of_scans
 from monitor.session import Session
 
 NIGHT = "2011-04-12"
@@ -117,6 +119,14 @@ def test_the_pages_of_scans_name_the_files_too(collector: Collector, snapshot: S
             )
     # Nothing is made up where the archive no longer knows the file.
     assert str(lineage_html(scan, {})).count("◇ supplied</span></td>") == 2
+
+
+def test_the_report_of_the_night_names_the_files_too(collector: Collector, snapshot: Snapshot) -> None:
+    report = str(report_of_scans(collector, snapshot, NIGHT))
+    for role, name in (("dark", "dark.fits"), ("canonical", "flat.fits")):
+        assert f'{role} <span class="state supplied"><span aria-hidden="true">◇</span> supplied: {name} of' in report
+    unknown = str(report_of_scans(collector, replace(snapshot, supplied={}), NIGHT))
+    assert unknown.count("◇</span> supplied</span>") == 2
 
 
 def test_a_final_frame_that_was_not_kept_is_told_to_be_nearly_that(collector: Collector, snapshot: Snapshot) -> None:
