@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from calib.archive.database import Archive
+from calib.errors import CalibError
 
 __all__ = ["Jobs", "jobs_of"]
 
@@ -49,6 +50,8 @@ class Jobs:
         self._root = root
         self._lock = threading.Lock()
         self._settle = self._calibrate = False
+        # Whether the run at work calibrates scans.
+        self._scans = False
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self.problem = ""
@@ -71,7 +74,7 @@ class Jobs:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 return ""
-            return "scans are being calibrated again" if self._calibrate else "verdicts are being settled anew"
+            return "scans are being calibrated again" if self._scans else "verdicts are being settled anew"
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until nothing is left to do; return whether that came to be in time."""
@@ -93,12 +96,11 @@ class Jobs:
                     # Under the lock: a wish from now on starts a thread of its own.
                     self._thread = None
                     return
-                scans = self._calibrate
-            problem = self._run(scans)
+                # One that calibrates scans settles all else as well. What is wished for from now on may come too late for
+                # it, and waits for the next.
+                self._scans, self._settle, self._calibrate = self._calibrate, False, False
+            problem = self._run(self._scans)
             with self._lock:
-                # One that calibrates scans has settled all else as well.
-                self._settle = False
-                self._calibrate = self._calibrate and not scans
                 self.problem = problem
 
     def _run(self, scans: bool) -> str:
@@ -107,8 +109,12 @@ class Jobs:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BOKEH_")}
         until = monotonic() + PATIENCE_S
         while True:
-            if not self._free(until):
-                return "another run holds the archive"
+            try:
+                if not self._free(until):
+                    return "another run holds the archive"
+            except CalibError as error:
+                _log.warning("no run: %s", error)
+                return str(error)
             done = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
             if done.returncode == 0:
                 return ""

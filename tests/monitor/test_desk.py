@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -399,9 +400,39 @@ def test_fields_that_no_form_has_decide_nothing(archive: Night) -> None:
     session.desk.jobs.wait(120)
 
 
-def test_runs_of_the_page_are_joined_and_say_why_they_failed(archive: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
+@pytest.mark.parametrize("first", ["settle", "recalibrate"])
+@pytest.mark.parametrize("second", ["settle", "recalibrate"])
+def test_a_wish_that_comes_while_a_run_is_at_work_is_followed_by_another(
+    first: str, second: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs, begun, go, ran = Jobs(tmp_path), threading.Event(), threading.Event(), []
 
+    def run(self: Jobs, scans: bool) -> str:
+        ran.append(scans)
+        begun.set()
+        assert go.wait(30)
+        return ""
+
+    monkeypatch.setattr(Jobs, "_run", run)
+    words = {"settle": "verdicts are being settled anew", "recalibrate": "scans are being calibrated again"}
+    getattr(jobs, first)()
+    assert begun.wait(30)
+    getattr(jobs, second)()
+    assert jobs.at_work == words[first]
+    go.set()
+    assert jobs.wait(30)
+    assert ran == [first == "recalibrate", second == "recalibrate"]
+
+
+def test_a_run_of_the_page_that_finds_no_archive_says_so(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "gone")
+    jobs.settle()
+    assert jobs.wait(30)
+    assert str(tmp_path / "gone") in jobs.problem
+    assert jobs.at_work == ""
+
+
+def test_runs_of_the_page_are_joined_and_say_why_they_failed(archive: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = jobs_of(archive.root)
     assert jobs_of(archive.root) is jobs
     begun, go, ran = threading.Event(), threading.Event(), []
