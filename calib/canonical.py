@@ -106,6 +106,9 @@ class Survey:
 
 Compare = Callable[[str, tuple[str, ...]], Verdict]
 
+# So many ways in which rejected nights may agree are followed at a time, the shortest and oldest given up first.
+_RUNS_FOLLOWED = 8
+
 
 def settle(candidates: Sequence[Candidate], compare: Compare, settings: CanonicalSettings) -> Survey:
     """Give every night of a hardware period its verdict and its canonical.
@@ -208,24 +211,30 @@ def _provisional(ordered: Sequence[Candidate], compare: Compare, window: int) ->
 
 def _stuck(settled: Sequence[Settled], sound: set[str], compare: Compare, least: int) -> tuple[Proposal, ...]:
     proposals: list[Proposal] = []
-    run: list[str] = []
+    runs: list[list[str]] = []
 
     def close() -> None:
-        if len(run) >= least:
-            proposals.append(Proposal(run[0], tuple(run)))
-        run.clear()
+        found: list[list[str]] = []
+        # Of two that lie within each other the longer one counts: the instrument did not change there and back.
+        for run in sorted((r for r in runs if len(r) >= least), key=len, reverse=True):
+            if all(run[-1] < other[0] or other[-1] < run[0] for other in found):
+                found.append(run)
+        proposals.extend(Proposal(run[0], tuple(run)) for run in sorted(found))
+        runs.clear()
 
     for s in settled:
         if s.verdict.status == "accepted":
             close()
         elif s.night in sound and s.standard:
-            # Each newcomer must agree with the first of the run: a chain of small steps is a drift, not a swap.
-            if run and compare(s.night, (run[0],)).status != "accepted":
-                # One odd night (a cloud) between them does not end the run, but a new agreement may begin there.
-                if len(run) == 1:
-                    run[:] = [s.night]
+            # Each newcomer must agree with the first of a run: a chain of small steps is a drift, not a swap. An odd
+            # night (a cloud) between them does not end a run, and a new one may begin there.
+            run = next((r for r in runs if compare(s.night, (r[0],)).status == "accepted"), None)
+            if run is not None:
+                run.append(s.night)
                 continue
-            run.append(s.night)
+            runs.append([s.night])
+            if len(runs) > _RUNS_FOLLOWED:
+                runs.remove(min(runs[:-1], key=len))
     close()
     return tuple(proposals)
 

@@ -227,6 +227,28 @@ def test_one_cloud_among_them_does_not_hide_a_change_of_the_instrument():
     assert days(survey.proposals[0].nights) == [7, 8, 9]
 
 
+def test_two_odd_nights_that_agree_do_not_hide_a_change_of_the_instrument():
+    survey = story([0] * 6 + [9] * 2 + [20] * 6)
+    (proposal,) = survey.proposals
+    assert days(proposal.nights) == [8, 9, 10, 11, 12, 13]
+    assert [s.overtaken for s in survey.nights] == [False] * 8 + [True] * 6
+    # However many such pairs there are.
+    pairs = [level for k in range(12) for level in (30 + 9 * k,) * 2]
+    (proposal,) = story([0] * 6 + pairs + [20] * 6).proposals
+    assert days(proposal.nights) == list(range(30, 36))
+
+
+def test_an_instrument_that_changes_twice_is_proposed_twice():
+    survey = story([0] * 6 + [9] * 3 + [20] * 4)
+    assert [p.first for p in survey.proposals] == [name(6), name(9)]
+    assert [s.overtaken for s in survey.nights] == [False] * 6 + [True] * 7
+
+
+def test_of_two_agreements_within_each_other_the_longer_one_counts():
+    (proposal,) = story([0] * 6 + [9, 20, 20, 9, 20, 20, 9]).proposals
+    assert days(proposal.nights) == [7, 8, 10, 11]
+
+
 def test_an_accepted_night_ends_the_run():
     survey = story([0] * 6 + [9, 9, 0, 9, 9])
     assert survey.proposals == ()
