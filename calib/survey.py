@@ -67,7 +67,7 @@ class RunReport:
     Attributes
     ----------
     new_files, refused, products : int
-        Files that were new or changed, files refused in this run, products written.
+        Files that were new or changed, files of the archive that stand refused, products written.
     nights : tuple of str
         Nights in which something was made.
     settled : bool
@@ -680,6 +680,9 @@ class _Run:
                             row[f"{what}_age_nights"] = _age_of(used, row["night"])
                     if name == "flats" and not row["key"]:
                         drop_product(connection, self.archive.root, responsivity_path(row["night"], row["band"]))
+                    if name == "scans" and not row["has_frames"]:
+                        # Those of before were made from something else.
+                        drop_product(connection, self.archive.root, frames_path(*(row[c] for c in _PLACE)))
                 upsert(connection, tables[name], rows)
 
     def _drop_offsets(self, connection: sa.Connection, rows: list[Row]) -> None:

@@ -285,9 +285,7 @@ class ImageStream:
         extensions: Mapping[str, tuple[Iterable[Card], DTypeLike, tuple[int, ...]]],
     ) -> None:
         self.path = path
-        self._file = path.open("wb", buffering=0)
         head = header_bytes((*_PRIMARY, *primary), 0)
-        self._file.write(head)
         self._head = Part(head)
         self._planes: dict[str, _Planes] = {}
         self._buffer = np.empty(0, np.uint32)
@@ -296,7 +294,13 @@ class ImageStream:
             header, stored = _text(_image_header(name, cards, dtype, shape)), np.dtype(dtype).newbyteorder(">")
             self._planes[name] = _Planes(header, stored, shape, self._end)
             self._end = self._planes[name].end
-        _allocate(self._file.fileno(), self._end)
+        self._file = path.open("wb", buffering=0)
+        try:
+            _allocate(self._file.fileno(), self._end)
+            self._put(memoryview(head), 0)
+        except OSError:
+            self._file.close()
+            raise
 
     def write(
         self,

@@ -10,6 +10,7 @@ import io
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,8 @@ class ProductStream:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._stream = ImageStream(self._part, primary, extensions)
         except OSError as error:
+            with suppress(OSError):
+                self._part.unlink()
             raise _unwritable(self._target, error) from error
         try:
             assure_leave(root)

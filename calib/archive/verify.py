@@ -55,7 +55,7 @@ def _let_run_notice(path: Path) -> None:
 
 
 def _rows_without_product(archive: Archive, known: set[str]) -> list[str]:
-    from calib.archive.products import canonical_path, dark_path, responsivity_path, sky_offsets_path
+    from calib.archive.products import canonical_path, dark_path, frames_path, responsivity_path, sky_offsets_path
 
     d, f, s = schema.darks, schema.flats, schema.scans
     wanted = [
@@ -64,8 +64,12 @@ def _rows_without_product(archive: Archive, known: set[str]) -> list[str]:
     for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.key, f.c.canonical_key)):
         wanted += [responsivity_path(r["night"], r["band"])] if r["key"] else []
         wanted += [canonical_path(r["night"], r["band"])] if r["canonical_key"] else []
-    wanted += [
-        sky_offsets_path(r["night"], r["band"], r["scan"], r["read"])
-        for r in archive.rows(sa.select(s.c.night, s.c.band, s.c.scan, s.c.read))
+    surplus = []
+    for r in archive.rows(sa.select(s.c.night, s.c.band, s.c.scan, s.c.read, s.c.has_frames)):
+        place = r["night"], r["band"], r["scan"], r["read"]
+        wanted += [sky_offsets_path(*place), *([frames_path(*place)] if r["has_frames"] else [])]
+        surplus += [] if r["has_frames"] or frames_path(*place) not in known else [frames_path(*place)]
+    return [
+        *(f"{path}: a row names it, no product is recorded" for path in wanted if path not in known),
+        *(f"{path}: final frames that no row of a scan names" for path in surplus),
     ]
-    return [f"{path}: a row names it, no product is recorded" for path in wanted if path not in known]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -309,6 +311,18 @@ def test_writing_a_verdict_leaves_the_images_and_no_trace_of_the_last_one(settle
     assert (settled.root / path).read_bytes() == before
     assert file.content_hash == recorded
     assert is_as_recorded(settled.root / path, recorded)
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("calib.archive.fits_stream._allocate", full)
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    with pytest.raises(ArchiveError, match=r"a\.fits cannot be written: No space left on device"):
+        ProductStream(tmp_path, "a.fits", primary(), {"SCI": ((), np.dtype("f4"), (2, 2))})
+    assert list(tmp_path.iterdir()) == []
+    assert (len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0) == before
 
 
 def test_the_recorded_hash_has_the_same_parts_however_a_product_was_written(tmp_path: Path) -> None:

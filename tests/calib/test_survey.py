@@ -20,6 +20,7 @@ from small_camera import Night, assert_same, content, rows, run, small, survey_o
 from calib.archive import schema
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
+from calib.archive.verify import verify_archive
 from calib.errors import ArchiveError
 from calib.ingest import sequences_of
 from calib.profile import Profile
@@ -141,6 +142,21 @@ def test_a_run_without_a_profile_takes_the_one_that_came_while_it_waited(
     assert current is not None
     assert current.hash == small().hash
     archive.close()
+
+
+def test_frames_of_before_go_when_a_scan_is_calibrated_anew_without(settled: Night) -> None:
+    profile = small(("alpha = 0.2 ", "alpha = 0.1 "))
+    of_before = {p.relative_to(settled.root).as_posix() for p in settled.root.rglob("frames-*.fits")}
+    assert of_before
+    # Calibrated as it is, a scan keeps them.
+    assert run(settled.root, settled.raw, frames=False).idle
+    assert verify_archive(Archive(settled.root), lambda *_: None)[1] == []
+    run(settled.root, settled.raw, profile, frames=False)
+    assert not any(r["has_frames"] for r in rows(settled.root, "scans"))
+    assert not list(settled.root.rglob("frames-*.fits"))
+    assert not of_before & {r["path"] for r in rows(settled.root, "products")}
+    assert not of_before & {r["child"] for r in rows(settled.root, "lineage")}
+    assert verify_archive(Archive(settled.root), lambda *_: None)[1] == []
 
 
 def test_frames_left_out_are_made_later(tmp_path: Path, four_nights: Night) -> None:

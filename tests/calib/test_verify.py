@@ -12,6 +12,7 @@ from small_camera import Night, assert_same, rows, run, survey_of, write_raw
 
 from calib.archive import schema
 from calib.archive.database import Archive
+from calib.archive.products import frames_path
 from calib.archive.verify import verify_archive
 
 
@@ -140,6 +141,21 @@ def test_a_row_that_no_product_stands_behind_is_named(settled: Night) -> None:
         f"{path}: a row names it, no product is recorded",
         f"{path}: not recorded in the database",
     ]
+
+
+def test_final_frames_and_rows_of_scans_must_agree(settled: Night) -> None:
+    scan = rows(settled.root, "scans")[0]
+    path = frames_path(scan["night"], scan["band"], scan["scan"], scan["read"])
+    archive, s = Archive(settled.root), schema.scans
+    with archive.begin() as connection:
+        here = [s.c[n] == scan[n] for n in ("night", "band", "scan", "read")]
+        connection.execute(sa.update(s).where(*here).values(has_frames=False))
+    assert verified(settled.root) == [f"{path}: final frames that no row of a scan names"]
+    with archive.begin() as connection:
+        connection.execute(sa.update(s).where(*here).values(has_frames=True))
+        connection.execute(sa.delete(schema.products).where(schema.products.c.path == path))
+    (settled.root / path).unlink()
+    assert verified(settled.root) == [f"{path}: a row names it, no product is recorded"]
 
 
 def test_a_copied_archive_is_as_good_as_the_first(settled: Night) -> None:
