@@ -227,12 +227,17 @@ def sequence_drift(levels: NDArray[np.float64], parts: int = 6) -> float:
     Returns
     -------
     float
-        Largest range over the quadrants, DN; NaN if a quadrant has no level.
+        Largest range over the quadrants, DN. Frames without a level (saturated as a whole) do not count; NaN if a
+        quadrant has none in a whole stretch.
     """
-    stretches = [s for s in np.array_split(levels, parts) if len(s)]
-    with np.errstate(invalid="ignore"):
-        medians = np.array([np.median(s, axis=0) for s in stretches])
-        return float(np.max(medians.max(axis=0) - medians.min(axis=0)))
+    medians = np.array([_median_of_known(s) for s in np.array_split(levels, parts) if len(s)])
+    return float(np.max(medians.max(axis=0) - medians.min(axis=0)))
+
+
+def _median_of_known(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each column over what is finite in it, NaN where nothing is."""
+    columns = [column[np.isfinite(column)] for column in levels.T]
+    return np.array([np.median(column) if column.size else np.nan for column in columns])
 
 
 def compare_darks(cells_dn: NDArray[np.float64], standard_dn: NDArray[np.float64]) -> dict[str, float]:

@@ -47,7 +47,7 @@ from calib.sky import SkyOffset
 __all__ = ["DarkJob", "FileOutcome", "FlatJob", "JobResult", "MasterFile", "ScanJob", "combine_key"]
 
 # Raise a number when the algorithm behind it changes what comes out: its products are then made anew.
-ALGORITHM = {"dark": 2, "responsivity": 2, "canonical": 1, "scan": 2, "reference": 2, "compare": 2, "chart": 2}
+ALGORITHM = {"dark": 2, "responsivity": 2, "canonical": 1, "scan": 2, "reference": 3, "compare": 2, "chart": 2}
 
 
 def combine_key(kind: str, *parts: str) -> str:
@@ -270,7 +270,7 @@ def _dark_row(night: str, dark: Dark, key: str, temperature_k: float | None, pro
         "status": "pending",
         "cause": "",
         **checks,
-        "level_error_dn": _number(np.nanstd(levels) / np.sqrt(max(len(levels), 1))),
+        "level_error_dn": _number(np.nanstd(levels) / np.sqrt(max(np.isfinite(levels).sum(), 1))),
         "n_hot": int(((dark.mask & flag("HOT")) > 0).sum()),
         "n_noisy": int(((dark.mask & flag("NOISY")) > 0).sum()),
         "temperature_k": temperature_k,

@@ -359,12 +359,6 @@ def _gain_rows(
 ) -> list[tuple[Deviation, str, str]]:
     values = np.array([_real(g[0]) for g in gains])
     errors = np.array([_real(g[1]) for g in gains])
-    ok = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
-    weight = np.where(ok, 1 / np.where(ok, errors, 1) ** 2, 0.0)
-
-    def mean(v: NDArray[np.float64]) -> float:
-        return float(np.sum(weight * np.nan_to_num(v)) / weight.sum())
-
     found = [(Deviation(n, float(v), float(e)), "gain", "e⁻/DN") for n, v, e in zip(names, values, errors, strict=True)]
     with np.errstate(divide="ignore", invalid="ignore"):
         percent, percent_error = 100 * (values / typical - 1), 100 * errors / typical
@@ -372,14 +366,18 @@ def _gain_rows(
         (Deviation(n, float(v), float(e)), "deviation", "%")
         for n, v, e in zip(names, percent, percent_error, strict=True)
     ]
-    if weight.sum() > 0:
-        error = float(1 / np.sqrt(weight.sum()))
-        found.append((Deviation("array", mean(values), error), "gain", "e⁻/DN"))
-        found.append((Deviation("array", mean(percent), 100 * error / float(np.nanmean(typical))), "deviation", "%"))
-    else:
-        nothing = Deviation("array", float("nan"), float("nan"))
-        found += [(nothing, "gain", "e⁻/DN"), (nothing, "deviation", "%")]
+    found.append((_weighted_mean(values, errors), "gain", "e⁻/DN"))
+    found.append((_weighted_mean(percent, percent_error), "deviation", "%"))
     return found
+
+
+def _weighted_mean(values: NDArray[np.float64], errors: NDArray[np.float64]) -> Deviation:
+    """Return the mean of the quadrants of which value and error are known, weighted by their variances; NaN if none."""
+    ok = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
+    if not ok.any():
+        return Deviation("array", float("nan"), float("nan"))
+    weight = 1 / errors[ok] ** 2
+    return Deviation("array", float(np.sum(weight * values[ok]) / weight.sum()), float(1 / np.sqrt(weight.sum())))
 
 
 def _gain_map(gains: list[list[float | None]], typical: NDArray[np.float64], quadrants: tuple[int, int]) -> CellMap:

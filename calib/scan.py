@@ -218,6 +218,9 @@ class _Finals:
             offset = offset + np.float32(np.nan_to_num(serving.median_dn))
         else:
             offset = offset - or_zero(serving.value.ravel())
+            if own and serving.n_frames == 1:
+                # A frame that is its own offset takes all of itself away: nothing is measured, so nothing has an error.
+                bits = bits | np.int16(flag("NODATA"))
         terms = NO_NOISE if self.noise is None else final_noise(self.noise, error, own_share=share)
         return Final(offset, terms, bits.ravel().astype(np.uint8), np.array([0, self.hint[1]]), first, others, trend)
 

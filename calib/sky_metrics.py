@@ -41,7 +41,7 @@ def update_sky_metrics(archive: Archive, profile: Profile, series: Iterable[Seri
         if s.subject.product != SKY:
             continue
         count = profile.canonical.reference_nights
-        reference = s.cells[: None if count == "all" else count].mean(axis=0)
+        reference = _mean_of_known(s.cells[: None if count == "all" else count])
         for night, found, error in zip(s.nights, s.cells - reference, s.errors, strict=True):
             grids = f"{found.shape} {profile.detector.quadrants}"
             key = combine_key("chart", SKY, grids, found.tobytes().hex(), repr(float(error)))
@@ -54,6 +54,13 @@ def update_sky_metrics(archive: Archive, profile: Profile, series: Iterable[Seri
         for night, band in sorted(gone):
             connection.execute(sa.delete(m).where(m.c.night == night, m.c.band == band, m.c.product == SKY))
         upsert(connection, m, new)
+
+
+def _mean_of_known(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the nights of what is known of each cell, NaN where nothing is."""
+    known = np.isfinite(cells)
+    n = known.sum(axis=0)
+    return np.where(n > 0, np.where(known, cells, 0.0).sum(axis=0) / np.maximum(n, 1), np.nan)
 
 
 def _metrics(night: str, band: str, found: NDArray[np.float64], error: float, profile: Profile, key: str) -> list[Row]:

@@ -263,9 +263,14 @@ class Watch:
             self._told_at = now
         self.heartbeat.last_error = text
 
+    @property
+    def pause_s(self) -> float:
+        """How long the next pass is waited for: longer with each one in a row that failed, up to a bound."""
+        # The exponent is bounded, too: two to the power of some thousand failures is no float.
+        return min(self.interval_s * 2 ** min(self._failures, 30), max(_LONGEST_PAUSE_S, self.interval_s))
+
     def _pause(self) -> None:
-        pause_s = min(self.interval_s * 2**self._failures, max(_LONGEST_PAUSE_S, self.interval_s))
-        until = time.monotonic() + pause_s
+        until = time.monotonic() + self.pause_s
         # In short naps: a signal only leaves a note, and a lock that its handler took could be the one we hold.
         while not self.stop() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))

@@ -125,6 +125,21 @@ def test_an_alert_names_the_scans_it_touches_and_by_how_much(story: Night) -> No
     assert alert["effect_mmag"] == pytest.approx(0, abs=1e-9)
 
 
+def test_what_the_canonicals_of_scans_have_not_followed_harms_them(tmp_path: Path) -> None:
+    """The canonical of a scan early in a walk is mostly of before."""
+    survey = survey_of(28, scans={20: 1}).with_fault(SlowDrift(night=20, percent_per_night=0.2, quadrant=1))
+    night = settled(survey, tmp_path)
+    (alert,) = alerts(night, product="responsivity", metric="quadrant")
+    assert alert["scans"] == {"n": 1, "scans": [[night.date(20), 1]]}
+    (flat,) = rows(night.root, "flats", night=night.date(20))
+    assert flat["members"] == [night.date(k) for k in range(16, 21)]
+    before = sum(member < alert["since"] for member in flat["members"]) / 5
+    assert 0 < before < 1
+    # Magnitudes of so small a change of a flux.
+    assert alert["effect_mmag"] == pytest.approx(before * 2500 * np.log10(1 + abs(alert["value"]) / 100), rel=0.01)
+    assert f"1 scan since, up to {alert['effect_mmag']:.1f} mmag" in alert["text"]
+
+
 def test_a_speck_of_dust_is_told_where_it_is_and_when_it_goes(story: Night) -> None:
     (alert,) = alerts(story, metric="spot")
     _, x, _, y = alert["region"].split()

@@ -15,9 +15,10 @@ from calib.dark import (
     surroundings,
 )
 from calib.flags import flag
+from calib.night import _dark_row
 from calib.profile import load_profile
 from calib.regions import nan_median
-from calib.simulate import BistablePixel, DarkJump, DeadColumn, LightLeak, NewHotPixels, Survey, WarmUp
+from calib.simulate import DarkJump, DeadColumn, LightLeak, NewHotPixels, Survey, WarmUp
 
 FULL = load_profile("2mass")
 PROFILE = FULL.model_copy(update={"detector": FULL.detector.model_copy(update={"shape": (64, 64)})})
@@ -151,7 +152,19 @@ def test_drift_is_the_range_of_the_worst_quadrant():
     assert sequence_drift(levels, 6) > 40
     assert sequence_drift(np.zeros((2, 4))) == 0
     levels[5, 0] = np.nan
-    assert np.isnan(sequence_drift(levels))
+    assert sequence_drift(levels, 6) > 40
+    levels[:8, 0] = np.nan
+    assert np.isnan(sequence_drift(levels, 6))
+
+
+def test_one_frame_that_is_saturated_as_a_whole_costs_no_dark():
+    def blind(raw):
+        raw["R2"][9] = 65_535
+
+    dark, quiet = dark_of(change=blind), dark_of()
+    assert np.isnan(dark.frame_level_dn[9]).all()
+    assert dark.values["drift"] == pytest.approx(quiet.values["drift"], abs=0.3)
+    assert dark.level_dn == pytest.approx(quiet.level_dn, abs=0.3)
 
 
 def test_saturated_samples_are_excluded():
@@ -178,18 +191,45 @@ def test_a_pixel_with_one_sample_has_no_noise_and_is_no_data():
     assert dark.mask[5, 5] & flag("NODATA")
 
 
-def test_a_cosmic_ray_is_clipped_and_a_pixel_that_flickers_is_flagged():
-    survey = SURVEY.with_fault(BistablePixel(night=0, pixel=(40, 40), switch_probability=0.5, high_dn=6000.0))
-
+def test_a_cosmic_ray_is_clipped():
     def ray(raw):
         raw["R2"][7, 12, 12] += 5_000
 
     dark, quiet = dark_of(change=ray), dark_of()
     assert dark.count[12, 12] == quiet.count[12, 12] - 1
     assert dark.value[12, 12] == pytest.approx(quiet.value[12, 12], abs=3 * float(quiet.error[12, 12]))
-    high = survey.night(0).dark("H").dark_series_dn[40, 40] > 1000
-    assert min(high.mean(), 1 - high.mean()) > 0.25
-    assert dark_of(survey).mask[40, 40] & (flag("CLIPPED") | flag("NOISY"))
+
+
+@pytest.mark.parametrize(("rays", "flags"), [(7, 0), (8, flag("CLIPPED"))])
+def test_a_pixel_that_loses_more_than_a_quarter_of_its_samples_is_flagged(rays, flags):
+    def shower(raw):
+        raw["R2"][2 : 2 + rays, 40, 40] += 5_000
+
+    dark = dark_of(change=shower)
+    assert dark_of().count[40, 40] == 30
+    assert dark.count[40, 40] == 30 - rays
+    assert dark.mask[40, 40] == flags
+
+
+def test_a_pixel_that_goes_up_and_down_is_noisy():
+    def restless(raw):
+        raw["R2"][::2, 40, 40] += 200
+
+    dark = dark_of(change=restless)
+    assert dark.count[40, 40] == 30
+    assert dark.noise[40, 40] == pytest.approx(np.hypot(100, dark.noise_dn), rel=0.1)
+    assert dark.mask[40, 40] == flag("NOISY")
+
+
+def test_the_error_of_the_level_is_what_the_frames_scatter_by():
+    dark = dark_of()
+    levels = dark.frame_level_dn.mean(axis=1)
+    row = _dark_row("1999-05-01", dark, "key", None, PROFILE)
+    assert row["level_error_dn"] == pytest.approx(levels.std() / np.sqrt(30))
+    dark.frame_level_dn[4] = np.nan
+    levels = np.delete(levels, 4)
+    row = _dark_row("1999-05-01", dark, "key", None, PROFILE)
+    assert row["level_error_dn"] == pytest.approx(levels.std() / np.sqrt(29))
 
 
 def test_sentinels_are_missing_samples_in_any_type_of_number():

@@ -400,6 +400,23 @@ def test_frames_finished_stretch_by_stretch_are_the_same(sky, big_endian, monkey
     np.testing.assert_array_equal(run.result.shift_dn, whole.result.shift_dn)
 
 
+@pytest.mark.parametrize("sky", [{}, {"leave_one_out": True}], ids=str)
+def test_a_scan_of_one_frame_measures_nothing_and_says_so(sky):
+    profile = PROFILE.model_copy(update={"sky": PROFILE.sky.model_copy(update=sky)})
+
+    def first_frame(run):
+        return {name: frames[:1] for name, frames in run.raw.items()}
+
+    run = Run(profile=profile, change=first_frame)
+    assert run.mask.shape[0] == 1
+    assert (run.mask & flag("NODATA")).all()
+    # Two are enough.
+    two = Run(profile=profile, change=lambda run: {name: frames[:2] for name, frames in run.raw.items()})
+    good = two.mask == 0
+    assert good.mean() > 0.9
+    assert np.isfinite(two.error[good]).all()
+
+
 def test_masters_may_come_as_another_library_reads_them(quiet):
     def other(run):
         for name, kind in (("dark", ">f4"), ("canonical", "f8")):

@@ -58,6 +58,22 @@ def test_they_are_deviations_from_the_mean_of_the_first_nights(archive: Archive)
     assert {(n, b) for n, b, _ in found} == {(r["night"], r["band"]) for r in rows(archive.root, "scans")}
 
 
+def test_a_cell_that_one_night_lacks_is_known_in_the_others(archive: Archive) -> None:
+    c = schema.cell_maps
+    here = (c.c.product == SKY, c.c.band == "J")
+    maps = archive.rows(sa.select(c).where(*here).order_by(c.c.night))
+    assert len(maps) > 1
+    cells = [[None if (j, k) == (0, 0) else v for k, v in enumerate(row)] for j, row in enumerate(maps[0]["cells"])]
+    with archive.begin() as connection:
+        connection.execute(sa.update(c).where(*here, c.c.night == maps[0]["night"]).values(cells=cells))
+    update_health(archive, small(), rulings(archive))
+    found = {r["night"]: r["value"] for r in metrics(archive) if (r["band"], r["region"]) == ("J", "C00")}
+    assert found[maps[0]["night"]] is None
+    others = [m["cells"][0][0] for m in maps[1:]]
+    for m, value in zip(maps[1:], others, strict=True):
+        assert found[m["night"]] == pytest.approx(value - np.mean(others), abs=1e-9)
+
+
 def test_nights_that_are_as_they_were_are_not_written(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     before, written = metrics(archive), []
     monkeypatch.setattr("calib.sky_metrics.upsert", lambda connection, table, rows: written.extend(rows))

@@ -310,6 +310,14 @@ def test_another_run_is_waited_for(three: Night, inbox: Path, watched: Watched) 
     assert_same(watched.archive.root, three.root, names=names_of(three.raw, inbox))
 
 
+def test_the_pause_grows_with_failures_up_to_a_bound(watched: Watched) -> None:
+    pauses_s = []
+    for failures in (0, 1, 3, 9, 5000):
+        watched.watch._failures = failures
+        pauses_s.append(watched.watch.pause_s)
+    assert pauses_s == [10, 20, 80, 600, 600]
+
+
 def test_a_pass_that_fails_is_told_once_and_tried_again(
     three: Night, inbox: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -369,7 +369,10 @@ def test_other_limits_of_sky_offsets_judge_their_numbers_and_read_no_frame(settl
     for f in told:
         (row,) = rows(settled.root, "sky_offsets", night=f.night, band=f.band, read="R2-R1", block=f.block)
         assert row["status"] == "rejected"
-        assert row["used_block"] != f.block or len(told) > 1
+        # Unless no other is left, and the best one has to serve.
+        scan = {k: row[k] for k in ("night", "band", "read", "scan")}
+        if any(r["status"] == "accepted" for r in rows(settled.root, "sky_offsets", **scan)):
+            assert row["used_block"] != f.block
 
 
 def test_scans_whose_offsets_are_to_be_replaced_wait_where_no_scan_is_calibrated(settled: Night) -> None:
