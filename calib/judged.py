@@ -153,10 +153,6 @@ class Judged:
             () if sky else tuple(_nights_of(s) for s in columns["standard"]),
         )
 
-    def rows_of(self, band: str) -> NDArray[np.bool_]:
-        """Return which rows are of a band, shape (n,)."""
-        return np.array([b == band for b, _ in self.groups] or [False])[self.group]
-
     def limits(self, profile: Profile) -> dict[str, NDArray[np.float64]]:
         """Return check → the limit of each group under a profile; NaN for a band or read that the profile lacks."""
         found = {c: np.full(len(self.groups), np.nan) for c in check_table(self.subject)}

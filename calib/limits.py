@@ -16,7 +16,7 @@ from calib.checks import CHECKS, Check
 from calib.errors import ProfileError
 from calib.profile import Profile, validate_profile
 
-__all__ = ["Change", "Key", "changed_profile", "differences", "effective", "find_key", "keys", "words"]
+__all__ = ["Change", "Key", "changed_profile", "differences", "find_key", "keys", "words"]
 
 _MISSING = object()
 
@@ -172,11 +172,6 @@ def _put(data: dict[str, Any], path: tuple[str, ...], value: float | None) -> No
         data.pop(last, None)
     else:
         data[last] = value
-
-
-def effective(profile: Profile, check: Check, band: str, read: str) -> float:
-    """Return the limit that a check has for a band and read; flats have the read of the responsivity."""
-    return profile.limits_for(check.subject, band, read)[check.name].value
 
 
 def differences(old: Profile, new: Profile) -> tuple[Change, ...]:

@@ -237,11 +237,6 @@ class Profile(_Model):
     limits: dict[str, LimitTable]
 
     @property
-    def raw_reads(self) -> tuple[str, ...]:
-        """Names of the raw frames that a sequence must hold."""
-        return self.layout.extensions if isinstance(self.layout, CubeLayout) else (self.layout.raw,)
-
-    @property
     def hash(self) -> str:
         """SHA-256 of the validated content: two files that say the same have the same hash."""
         return self.fingerprint(*type(self).model_fields)

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from calib import kernels
 from calib.flags import flag
-from calib.kernels import frame_medians
 from calib.regions import cell_medians, cell_medians_and_means, mad_sigma, nan_median
 from calib.sky_trend import SkyTrend
 
-__all__ = ["SkyOffset", "block_bounds", "frame_levels", "make_sky_offset", "sky_offset"]
+__all__ = ["SkyOffset", "block_bounds", "make_sky_offset", "sky_offset"]
 
 
 @dataclass(frozen=True)
@@ -77,25 +76,6 @@ def block_bounds(n_frames: int, least: int) -> tuple[tuple[int, int], ...]:
     n_blocks = max(1, n_frames // least)
     edges = [round(k * n_frames / n_blocks) for k in range(n_blocks + 1)]
     return tuple((a, b - 1) for a, b in itertools.pairwise(edges))
-
-
-def frame_levels(frames: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the median of each frame over the given pixels, NaN samples excluded.
-
-    Parameters
-    ----------
-    frames : ndarray of float32, shape (n, n_pixels)
-    columns : ndarray of int
-        Indices of the good pixels.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        NaN for a frame without a valid sample.
-    """
-    good = np.zeros(frames.shape[1], np.bool_)
-    good[columns] = True
-    return frame_medians(frames, good)
 
 
 def make_sky_offset(

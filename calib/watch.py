@@ -267,7 +267,7 @@ class Watch:
     def pause_s(self) -> float:
         """How long the next pass is waited for: longer with each one in a row that failed, up to a bound."""
         # The exponent is bounded, too: two to the power of some thousand failures is no float.
-        return min(self.interval_s * 2 ** min(self._failures, 30), max(_LONGEST_PAUSE_S, self.interval_s))
+        return min(self.interval_s * 2.0 ** min(self._failures, 30), max(_LONGEST_PAUSE_S, self.interval_s))
 
     def _pause(self) -> None:
         until = time.monotonic() + self.pause_s

@@ -12,7 +12,7 @@ from calib.kernels.clipped import ClippedMean, clipped_mean
 from calib.kernels.finishing import FinishedFrames, finish_frames, finish_stretch, frame_shifts
 from calib.kernels.frames import form_read, read_levels
 from calib.kernels.medians import finite_median, frame_medians
-from calib.kernels.networks import merging_network, selecting_network, sorting_network
+from calib.kernels.networks import merging_network, sorting_network
 from calib.kernels.noise import NoiseTerms, sample_noise, scaled_sum_of_squares
 from calib.kernels.offsets import ZeroMedian, or_zero, zero_median
 from calib.kernels.slope import SlopeFit, robust_slope
@@ -45,7 +45,6 @@ __all__ = [
     "robust_slope",
     "sample_noise",
     "scaled_sum_of_squares",
-    "selecting_network",
     "sorting_network",
     "sum_big_endian",
     "swap_and_sum",

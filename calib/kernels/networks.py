@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from calib.kernels.compiled import kernel
 
-__all__ = ["exchange", "merging_network", "selecting_network", "sort_rows", "sorting_network"]
+__all__ = ["exchange", "merging_network", "sort_rows", "sorting_network"]
 
 
 @functools.cache
@@ -42,18 +42,6 @@ def sorting_network(n: int) -> NDArray[np.int32]:
     # Values beyond n are thought of as +inf: pairs that reach there never exchange.
     kept = [p for p in pairs if p[1] < n]
     return np.array(kept, dtype=np.int32).reshape(-1, 2)
-
-
-@functools.cache
-def selecting_network(n: int) -> NDArray[np.int32]:
-    """Return the pairs of `sorting_network` that the median of n values needs, ``(n_pairs, 2)``."""
-    wanted = {n // 2, (n - 1) // 2}
-    kept = []
-    for i, j in sorting_network(n)[::-1].tolist():
-        if i in wanted or j in wanted:
-            kept.append((i, j))
-            wanted |= {i, j}
-    return np.array(kept[::-1], np.int32).reshape(-1, 2)
 
 
 @functools.cache

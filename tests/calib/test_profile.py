@@ -44,8 +44,8 @@ def test_shipped_profiles_load_and_know_every_check(name):
 
 def test_the_default_and_the_worked_example_are_shipped():
     assert {"2mass", "nirc2"} <= set(builtin_profiles())
-    assert load_profile("2mass").raw_reads == ("R1", "R2")
-    assert load_profile("nirc2").raw_reads == ("CDS",)
+    assert load_profile("2mass").layout.extensions == ("R1", "R2")
+    assert load_profile("nirc2").layout.raw == "CDS"
 
 
 def test_a_profile_from_a_file(tmp_path):

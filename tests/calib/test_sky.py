@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from calib.checks import evaluate, judge
 from calib.flags import flag
+from calib.kernels import frame_medians
 from calib.profile import load_profile
-from calib.sky import block_bounds, frame_levels, make_sky_offset, positive_residue, unsteadiness
+from calib.sky import block_bounds, make_sky_offset, positive_residue, unsteadiness
 
 PROFILE = load_profile("2mass")
 SIZE = 128
@@ -28,7 +29,7 @@ def block(n=46, *, seed=1, pattern=PATTERN, levels=None, sigma=20.0):
 
 def offset_of(frames, *, good=GOOD, alpha=0.2, first=0):
     flat = frames.reshape(len(frames), -1)
-    levels = frame_levels(flat, np.flatnonzero(good))
+    levels = frame_medians(flat, good.ravel())
     return make_sky_offset(flat, levels, good=good, first=first, alpha=alpha, cells=(8, 8))
 
 
@@ -184,16 +185,6 @@ def test_a_sky_of_nothing_has_no_percentages():
 
 
 # The numbers -----------------------------------------------------------------------------------------------------
-
-
-def test_levels_are_medians_over_the_given_pixels():
-    frames = np.random.default_rng(4).normal(100, 5, (5, 200)).astype(np.float32)
-    frames[:, 7] = np.nan
-    frames[3] = np.nan
-    columns = np.flatnonzero(np.arange(200) % 3)
-    found = frame_levels(frames, columns)
-    expected = [np.nanmedian(frames[k, columns]) if k != 3 else np.nan for k in range(5)]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_residue_is_upwards_only():
