@@ -91,7 +91,7 @@ class DarkImages:
 
 
 def compare_with_flats(tonight: Flat, before: list[Flat], profile: Profile) -> Row:
-    """Compare a responsivity with the mean of others.
+    """Compare a responsivity with the mean of others, in the order of their nights.
 
     Returns
     -------
@@ -108,7 +108,8 @@ def compare_with_flats(tonight: Flat, before: list[Flat], profile: Profile) -> R
         limit=2 * profile.drift.quiet.responsivity_percent,
         pixel_sigma=ratio.expected_percent,
     )
-    dead = new_dead(tonight.value, tonight.error, standard.value, standard.good, profile.pixels.dead_below)
+    last = before[-1].value
+    dead = new_dead(tonight.value, tonight.error, standard.value, standard.good, last, profile.pixels.dead_below)
     return {
         "values": {n: None if not np.isfinite(v) else v for n, v in ratio.values.items()},
         "cause": found.cause,

@@ -47,7 +47,7 @@ from calib.sky import SkyOffset
 __all__ = ["DarkJob", "FileOutcome", "FlatJob", "JobResult", "MasterFile", "ScanJob", "combine_key"]
 
 # Raise a number when the algorithm behind it changes what comes out: its products are then made anew.
-ALGORITHM = {"dark": 2, "responsivity": 2, "canonical": 1, "scan": 2, "reference": 3, "compare": 2, "chart": 2}
+ALGORITHM = {"dark": 2, "responsivity": 2, "canonical": 2, "scan": 2, "reference": 3, "compare": 3, "chart": 2}
 
 
 def combine_key(kind: str, *parts: str) -> str:

@@ -167,8 +167,10 @@ def _noisy(
     ]
 
 
-def new_dead(tonight: Image, error: Image, standard: Image, good: Mask, dead_below: float) -> tuple[PixelEvent, ...]:
-    """Return the pixels whose responsivity fell below the limit of dead ones.
+def new_dead(
+    tonight: Image, error: Image, standard: Image, good: Mask, last: Image, dead_below: float
+) -> tuple[PixelEvent, ...]:
+    """Return the pixels whose responsivity fell below the limit of dead ones since the last accepted night.
 
     Parameters
     ----------
@@ -178,11 +180,14 @@ def new_dead(tonight: Image, error: Image, standard: Image, good: Mask, dead_bel
         Canonical before.
     good : ndarray of bool, shape (ny, nx)
         Pixels that were usable before.
+    last : ndarray, shape (ny, nx)
+        Responsivity of the newest night of the canonical: what was dead there has been told.
     dead_below : float
         Responsivity.
     """
     with np.errstate(invalid="ignore"):
         fallen = good & (tonight < dead_below) & (standard >= dead_below) & (standard - tonight > 6 * error)
+        fallen &= ~(last < dead_below)
     return tuple(
         PixelEvent(int(y), int(x), "dead", float(tonight[y, x]), float((standard[y, x] - tonight[y, x]) / error[y, x]))
         for y, x in np.argwhere(fallen)

@@ -414,12 +414,16 @@ def write_canonical(
     members: tuple[str, ...],
     profile: Profile,
 ) -> ProductFile:
-    """Average responsivities and write the mean as a canonical or reference."""
+    """Average responsivities, in the order of their nights, and write the mean as a canonical or reference."""
     mean = mean_flat(flats)
-    mask = np.zeros(mean.good.shape, np.int16)
+    good = mean.good
+    if night is not None:
+        # What died in the newest of them is dead in the scans that it serves, alive as it was in the others.
+        good = good & ((masks[-1] & flag("DEAD")) == 0)
+    mask = np.zeros(good.shape, np.int16)
     seen = np.bitwise_or.reduce(masks)
-    mask[~mean.good] = seen[~mean.good]
-    mask[~mean.good & usable(mask)] |= flag("NODATA")
+    mask[~good] = seen[~good]
+    mask[~good & usable(mask)] |= flag("NODATA")
     extra: dict[str, tuple[object, str]] = {"NMEMBERS": (len(members), "nights averaged")}
     extra |= {f"NIGHT{k:03d}": (n, "member night") for k, n in enumerate(members[:999], start=1)}
     primary = primary_cards(

@@ -13,8 +13,10 @@ from small_camera import Night, rows, run, small, survey_of, write_raw
 from calib.alert_life import with_life
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
+from calib.archive.products import canonical_path, frames_path, read_product
 from calib.archive.status import status_lines, status_rows
-from calib.simulate import DarkJump, DustSpot, MissingDark, NewHotPixels, QuadrantStep, SlowDrift, Survey
+from calib.flags import flag
+from calib.simulate import DarkJump, DeadColumn, DustSpot, MissingDark, NewHotPixels, QuadrantStep, SlowDrift, Survey
 
 
 def settled(survey: Survey, folder: Path, *edits: tuple[str, str]) -> Night:
@@ -148,6 +150,25 @@ def test_a_speck_of_dust_is_told_where_it_is_and_when_it_goes(story: Night) -> N
     assert alert["value"] == pytest.approx(-4, abs=1)
     assert alert["over"]
     assert alert["last_night"] == story.date(31)
+
+
+def test_a_column_dies_once_and_is_masked_from_that_night_on(tmp_path: Path) -> None:
+    survey = survey_of(9, scans={5: 1, 6: 1}).with_fault(DeadColumn(night=5, column=21))
+    night = settled(survey, tmp_path)
+    assert {r["status"] for r in rows(night.root, "flats")} == {"accepted"}
+    counts = {r["night"]: r["pixels"]["counts"].get("dead", 0) for r in rows(night.root, "flats") if r["pixels"]}
+    assert {n: c for n, c in counts.items() if c} == {night.date(5): 64}
+    (alert,) = alerts(night, metric="dead pixels")
+    assert (alert["night"], alert["value"]) == (night.date(5), 64)
+    for k in (5, 6):
+        canonical = read_product(night.root, canonical_path(night.date(k), "J"), ("DQ",))["DQ"]
+        assert (canonical[:, 21] & flag("DEAD")).all()
+        assert np.mean(canonical & flag("DEAD") > 0) < 0.03
+        frames = read_product(night.root, frames_path(night.date(k), "J", 1, "R2-R1"), ("SCI", "DQ"))
+        assert (frames["DQ"][:, :, 21] & flag("DEAD")).all()
+        assert np.isnan(frames["SCI"][:, :, 21]).all()
+    before = read_product(night.root, canonical_path(night.date(4), "J"), ("DQ",))["DQ"]
+    assert not (before[:, 21] & flag("DEAD")).all()
 
 
 def test_new_hot_pixels_are_counted_once(story: Night) -> None:

@@ -128,8 +128,12 @@ def test_dead_pixels_are_those_that_fell():
     tonight[5, 6], tonight[7, 8] = 0.1, 0.3
     standard[7, 8] = 0.3
     good = np.ones(SHAPE, bool)
-    (event,) = new_dead(tonight, error, standard, good, 0.5)
+    last = standard.copy()
+    (event,) = new_dead(tonight, error, standard, good, last, 0.5)
     assert (event.y, event.x, event.kind, event.size) == (5, 6, "dead", 0.1)
+    # The nights before it in the canonical had it alive; that it died has been told.
+    last[5, 6] = 0.1
+    assert new_dead(tonight, error, standard, good, last, 0.5) == ()
 
 
 @given(st.integers(0, 60), st.floats(0.05, 40))
