@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from calib.archive import schema
 from calib.archive.database import Archive, upsert
@@ -82,21 +84,81 @@ def _alert(night: str, band: str, product: str, metric: str, state: str, text: s
 
 
 @dataclass(frozen=True)
+class _Course:
+    """How large a deviation is in the nights from its first to its last, in its unit; outside of these it is nothing.
+
+    Attributes
+    ----------
+    since : str
+    last : str or None
+        None if it goes on.
+    days, sizes : ndarray, shape (n,)
+        Days on which it was measured, in order, and its size; between them it is interpolated.
+    """
+
+    since: str
+    last: str | None
+    days: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+
+    def at(self, days: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the size on each day."""
+        there = days >= _day(self.since)
+        if self.last is not None:
+            there &= days <= _day(self.last)
+        return np.where(there, np.interp(days, self.days, self.sizes), 0.0)
+
+
+def _day(night: str) -> float:
+    return float(date.fromisoformat(night).toordinal())
+
+
+@dataclass(frozen=True)
 class _Touched:
-    """How many scans a deviation touches, the last of them, and how much of it their canonicals had not followed.
+    """How many scans a deviation touches, the last of them, and how much of it calibration leaves in them.
 
     Attributes
     ----------
     n : int
     last : list of [night, scan]
         In order, `MOST_SCANS` at most.
-    before : float
-        Largest share of a canonical's nights that were before the change.
+    left : float
+        Largest difference between the deviation in the night of a scan and its mean over the nights of the scan's
+        canonical, in the unit of the deviation.
     """
 
     n: int
     last: list[list[Any]]
-    before: float
+    left: float
+
+
+class _Calibrated:
+    """The scans of one band, by night and canonical.
+
+    Parameters
+    ----------
+    rows : list of (night, canonical, n)
+        In order; how many scans of a night were calibrated with which canonical.
+    members : mapping
+        Canonical → the nights that it is the mean of.
+    """
+
+    def __init__(self, rows: list[tuple[str, str, int]], members: Mapping[str, Sequence[str]]) -> None:
+        self.nights = [night for night, *_ in rows]
+        self.counts = np.array([n for *_, n in rows], int)
+        self._days = np.array([_day(night) for night in self.nights])
+        of = [[_day(m) for m in members.get(canonical, ())] for _, canonical, _ in rows]
+        self._member_days = np.full((len(rows), max(map(len, of), default=0)), np.nan)
+        for k, days in enumerate(of):
+            self._member_days[k, : len(days)] = days
+
+    def left(self, here: slice, course: _Course) -> float:
+        """Return the largest part of a deviation that is not in the canonicals; all of it where these are unknown."""
+        days = self._member_days[here]
+        known = np.isfinite(days)
+        followed = np.where(known, course.at(np.where(known, days, 0.0)), 0.0).sum(axis=1)
+        followed /= np.maximum(known.sum(axis=1), 1)
+        return float(np.max(np.abs(course.at(self._days[here]) - followed), initial=0.0))
 
 
 class _Scans:
@@ -108,48 +170,53 @@ class _Scans:
         # The reads of a scan are one scan.
         place = s.c.band, s.c.night, s.c.canonical_night
         query = sa.select(*place, sa.func.count(s.c.scan.distinct()).label("n")).group_by(*place).order_by(*place)
-        self._counts: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+        counts: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
         for r in archive.rows(query):
-            self._counts[r["band"]].append((r["night"], r["canonical_night"] or "", r["n"]))
-        self._members = {
-            (r["night"], r["band"]): r["members"] or []
-            for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.members))
-        }
+            counts[r["band"]].append((r["night"], r["canonical_night"] or "", r["n"]))
+        members: dict[str, dict[str, list[str]]] = defaultdict(dict)
+        for r in archive.rows(sa.select(f.c.night, f.c.band, f.c.members)):
+            members[r["band"]][r["night"]] = r["members"] or []
+        self._bands = {band: _Calibrated(rows, members[band]) for band, rows in counts.items()}
 
-    def touched(self, band: str, since: str, last: str | None) -> _Touched:
-        """Return what was touched from one night to another, both included; to the end where the last is None."""
-        counts = self._counts[band]
-        here = counts[bisect_left(counts, since, key=lambda c: c[0]) :]
-        if last is not None:
-            here = here[: bisect_right(here, last, key=lambda c: c[0])]
-        if not here:
+    def touched(self, band: str, since: str, last: str | None, course: _Course | None) -> _Touched:
+        """Return what was touched from one night to another, both included; to the end where the last is None.
+
+        Without a course nothing is left of the deviation.
+        """
+        calibrated = self._bands.get(band)
+        if calibrated is None:
+            return _Touched(0, [], 0.0)
+        nights = calibrated.nights
+        here = slice(bisect_left(nights, since), len(nights) if last is None else bisect_right(nights, last))
+        if not nights[here]:
             return _Touched(0, [], 0.0)
         s = schema.scans
-        query = sa.select(s.c.night, s.c.scan).where(s.c.band == band, s.c.night >= since, s.c.night <= here[-1][0])
+        query = sa.select(s.c.night, s.c.scan).where(
+            s.c.band == band, s.c.night >= since, s.c.night <= nights[here][-1]
+        )
         listed = self._archive.rows(query.distinct().order_by(s.c.night.desc(), s.c.scan.desc()).limit(MOST_SCANS))
-        before = 0.0
-        for canonical in {c for _, c, _ in here}:
-            members = self._members.get((canonical, band), [])
-            before = max(before, sum(m < since for m in members) / len(members) if members else 1.0)
-        return _Touched(sum(n for *_, n in here), [[r["night"], r["scan"]] for r in reversed(listed)], before)
+        return _Touched(
+            int(calibrated.counts[here].sum()),
+            [[r["night"], r["scan"]] for r in reversed(listed)],
+            0.0 if course is None else calibrated.left(here, course),
+        )
 
 
-def _effect(touched: _Touched, size_percent: float | None) -> Row:
-    """Return the columns of an alert that tell of scans; ``size_percent`` None for what calibration takes out."""
+def _effect(touched: _Touched) -> Row:
+    """Return the columns of an alert that tell of scans."""
     if not touched.n:
         return {"scans": {"n": 0, "scans": []}, "effect_mmag": None}
-    scans = {"n": touched.n, "scans": touched.last}
-    if size_percent is None:
-        return {"scans": scans, "effect_mmag": 0.0}
-    return {"scans": scans, "effect_mmag": MMAG_PER_PERCENT * abs(size_percent) * touched.before}
+    return {"scans": {"n": touched.n, "scans": touched.last}, "effect_mmag": MMAG_PER_PERCENT * touched.left}
 
 
-def _effect_words(columns: Row) -> str:
+def _effect_words(columns: Row, course: _Course | None) -> str:
     n, mmag = columns["scans"]["n"], columns["effect_mmag"]
     if not n:
         return ""
     many = f"{n} scan{'s' if n > 1 else ''} since"
-    return f"; {many}, up to {mmag:.1f} mmag" if mmag else f"; {many}, taken out with the dark and the sky offset"
+    if course is None:
+        return f"; {many}, taken out with the dark and the sky offset"
+    return f"; {many}, up to {mmag:.1f} mmag"
 
 
 # Charts -----------------------------------------------------------------------------------------------------------
@@ -194,8 +261,10 @@ def _change(s: Series, k: int, change: Change, profile: Profile, scans: _Scans, 
     limit = subject.limits.drift if state == "DRIFT" else subject.limits.watch
     cause = cause_of(subject.product, change)
     product = subject.product
-    percent = size if product in ("responsivity", SKY) else None
-    effect = _effect(scans.touched(s.band, since, last if over else None), percent)
+    until = last if over else None
+    # That of a dark is taken out with the dark and the sky offset.
+    course = _Course(since, until, s.days[known], sizes[known]) if product in ("responsivity", SKY) else None
+    effect = _effect(scans.touched(s.band, since, until, course))
     ahead = float("nan")
     if change.course == "walk" and not over:
         recent = known[-20:]
@@ -212,7 +281,7 @@ def _change(s: Series, k: int, change: Change, profile: Profile, scans: _Scans, 
         text += f", gone after {last}"
     elif np.isfinite(ahead) and 0 < ahead < 1000:
         text += f"; will reach {subject.limits.watch:g} {subject.unit} in about {max(round(ahead), 1)} nights"
-    text += _effect_words(effect)
+    text += _effect_words(effect, course)
     text += f"; {together}" if together else ""
     if proposal:
         text += _period_words(proposal)
@@ -299,10 +368,11 @@ def _local(features: Iterable[Feature], profile: Profile, scans: _Scans) -> list
     for f in features:
         limits = f.limits(profile)
         state = state_of(f.size, limits)
-        percent = f.size if f.product == "responsivity" else None
-        effect = _effect(scans.touched(f.band, f.night, f.last if f.over else None), percent)
+        until = f.last if f.over else None
+        course = _Course(f.night, until, np.zeros(1), np.array([f.size])) if f.product == "responsivity" else None
+        effect = _effect(scans.touched(f.band, f.night, until, course))
         text = f"{f.band} {f.product}: {f.cause} at {f.where}, {_signed(f.size, f.error)} ± {_plain(f.error)} {f.unit}"
-        text += f" since {f.night}" + (f", gone on {f.last}" if f.over else "") + _effect_words(effect)
+        text += f" since {f.night}" + (f", gone on {f.last}" if f.over else "") + _effect_words(effect, course)
         found.append(
             _alert(
                 f.night,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from small_camera import Night, rows, run, small, survey_of, write_raw
 
 from calib.alert_life import with_life
+from calib.alerts import _Calibrated, _Course
 from calib.archive.database import Archive
 from calib.archive.decisions import decide
 from calib.archive.products import canonical_path, frames_path, read_product
@@ -123,23 +125,45 @@ def test_an_alert_names_the_scans_it_touches_and_by_how_much(story: Night) -> No
     scans = alert["scans"]
     scans = json.loads(scans) if isinstance(scans, str) else scans
     assert scans == {"n": 1, "scans": [[story.date(31), 1]]}
-    # All nights of the canonical are after the beginning: what it has followed harms no scan.
-    assert alert["effect_mmag"] == pytest.approx(0, abs=1e-9)
+    # 0.1 % a night, and the canonical is two nights behind.
+    assert alert["effect_mmag"] == pytest.approx(2500 * np.log10(1.002), rel=0.4)
 
 
-def test_what_the_canonicals_of_scans_have_not_followed_harms_them(tmp_path: Path) -> None:
-    """The canonical of a scan early in a walk is mostly of before."""
-    survey = survey_of(28, scans={20: 1}).with_fault(SlowDrift(night=20, percent_per_night=0.2, quadrant=1))
+def test_of_a_walk_only_what_the_canonicals_have_not_followed_harms_scans(tmp_path: Path) -> None:
+    """0.12 % a night from night 20 on: the canonical of five nights is two nights behind, once all of them walk."""
+    survey = survey_of(30, scans={20: 1, 28: 1}).with_fault(SlowDrift(night=20, percent_per_night=0.12, quadrant=1))
     night = settled(survey, tmp_path)
+    assert {r["status"] for r in rows(night.root, "flats")} == {"accepted"}
     (alert,) = alerts(night, product="responsivity", metric="quadrant")
-    assert alert["scans"] == {"n": 1, "scans": [[night.date(20), 1]]}
-    (flat,) = rows(night.root, "flats", night=night.date(20))
-    assert flat["members"] == [night.date(k) for k in range(16, 21)]
-    before = sum(member < alert["since"] for member in flat["members"]) / 5
-    assert 0 < before < 1
+    assert alert["scans"] == {"n": 2, "scans": [[night.date(20), 1], [night.date(28), 1]]}
+    assert alert["value"] == pytest.approx(1.2, abs=0.3)
     # Magnitudes of so small a change of a flux.
-    assert alert["effect_mmag"] == pytest.approx(before * 2500 * np.log10(1 + abs(alert["value"]) / 100), rel=0.01)
-    assert f"1 scan since, up to {alert['effect_mmag']:.1f} mmag" in alert["text"]
+    assert alert["effect_mmag"] == pytest.approx(2500 * np.log10(1.0024), rel=0.3)
+    assert f"2 scans since, up to {alert['effect_mmag']:.1f} mmag" in alert["text"]
+
+
+def courses(since: str, sizes: dict[str, float], last: str | None = None) -> _Course:
+    days = [date.fromisoformat(n).toordinal() for n in sizes]
+    return _Course(since, last, np.array(days, float), np.array(list(sizes.values())))
+
+
+def test_what_is_left_of_a_deviation_is_its_size_less_the_mean_over_the_canonical() -> None:
+    nights = [f"1999-05-{d:02d}" for d in range(1, 11)]
+    members = {n: nights[max(k - 4, 0) : k + 1] for k, n in enumerate(nights)}
+    scans = _Calibrated([(n, n, 1) for n in nights], members)
+    step = courses(nights[5], {nights[5]: 2.0})
+    # One of the five nights has it.
+    assert scans.left(slice(5, 10), step) == pytest.approx(2.0 * 4 / 5)
+    assert scans.left(slice(7, 10), step) == pytest.approx(2.0 * 2 / 5)
+    assert scans.left(slice(9, 10), step) == pytest.approx(0)
+    # A night that was not measured is between its neighbours.
+    walk = courses(nights[0], {nights[0]: 0.0, nights[4]: 0.4, nights[9]: 0.9})
+    assert scans.left(slice(6, 10), walk) == pytest.approx(0.2)
+    # When it has gone, the canonicals that have learned it are off.
+    gone = courses(nights[0], {nights[0]: 2.0}, last=nights[8])
+    assert scans.left(slice(9, 10), gone) == pytest.approx(2.0 * 4 / 5)
+    # What a canonical is made of may be unknown: all of it counts.
+    assert _Calibrated([(nights[7], "supplied", 3)], members).left(slice(0, 1), step) == pytest.approx(2.0)
 
 
 def test_a_speck_of_dust_is_told_where_it_is_and_when_it_goes(story: Night) -> None:
