@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from calib import __version__
 from calib.alerts import update_alerts
 from calib.archive import schema
+from calib.archive.agreement import disagreement, mark_damaged
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
 from calib.archive.integrity import is_as_recorded
@@ -287,14 +288,15 @@ class _Run:
                 row = self.archive.rows(sa.select(p).where(p.c.path == name))[0]
                 path = self.archive.root / name
                 stat = path.stat() if path.exists() else None
-                if stat is not None and stat.st_size == row["size"] and is_as_recorded(path, row["content_hash"]):
+                whole = stat is not None and stat.st_size == row["size"] and is_as_recorded(path, row["content_hash"])
+                if stat is not None and whole and not disagreement(self.archive, row):
                     # Copied, or restored from a backup: another time, the same bytes.
                     values = {"mtime_ns": stat.st_mtime_ns}
                     connection.execute(sa.update(p).where(p.c.path == row["path"]).values(**values))
                     continue
                 n += 1
                 connection.execute(sa.delete(p).where(p.c.path == row["path"]))
-                self._invalidate(connection, row)
+                mark_damaged(connection, row)
             if n:
                 self._unsettle(connection)
         return n
@@ -320,31 +322,6 @@ class _Run:
                 connection.execute(sa.delete(m).where(m.c.night == row["night"], m.c.band == row["band"]))
                 if table is schema.flats:
                     drop_product(connection, self.archive.root, canonical_path(row["night"], row["band"]))
-
-    def _invalidate(self, connection: sa.Connection, row: Row) -> None:
-        where = {"night": row["night"], "band": row["band"], "read": row["read"], "scan": row["scan"]}
-
-        def change(table: sa.Table, names: tuple[str, ...], **values: Any) -> None:
-            conditions = [table.c[n] == where[n] for n in names]
-            connection.execute(sa.update(table).where(*conditions).values(**values))
-
-        if row["kind"] == "dark":
-            change(schema.darks, ("night", "band", "read"), key="damaged", verdict_key=None)
-        elif row["kind"] == "responsivity":
-            change(schema.flats, ("night", "band"), key="damaged", verdict_key=None)
-        elif row["kind"] == "canonical":
-            change(schema.flats, ("night", "band"), canonical_key=None, verdict_key=None)
-        elif row["kind"] == "frames":
-            change(schema.scans, ("night", "band", "scan", "read"), has_frames=False)
-        elif row["kind"] == "sky-offsets":
-            change(schema.scans, ("night", "band", "scan", "read"), key="damaged")
-        elif row["kind"].startswith("supplied"):
-            connection.execute(
-                sa.update(schema.files).where(schema.files.c.status == "supplied").values(status="pending")
-            )
-        else:
-            # References are looked up by the product's row, which is gone now; their deviations hang on it.
-            connection.execute(sa.delete(schema.metrics).where(schema.metrics.c.band == row["band"]))
 
     def _take_supplied(self) -> bool:
         """Take supplied masters that are new into the archive; return whether there were any."""

@@ -170,6 +170,14 @@ class Archive:
         with self.engine.connect() as connection:
             return connection.execute(statement).scalar()
 
+    def damages(self) -> list[str]:
+        """Return what is wrong within the database file, in its own words; a server looks after its own."""
+        if self.place.is_server:
+            return []
+        with self.engine.connect() as connection:
+            said = connection.exec_driver_sql("PRAGMA integrity_check(5)").scalars().all()
+        return [] if said == ["ok"] else [line for text in said for line in str(text).splitlines()]
+
     def register_profile(self, profile: Profile) -> int:
         """Make a profile the archive's current one, as a new version unless it is that already; return its number."""
         from calib.archive.versions import register

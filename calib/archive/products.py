@@ -36,6 +36,7 @@ __all__ = [
     "canonical_path",
     "dark_path",
     "frames_path",
+    "plain_text",
     "primary_cards",
     "read_product",
     "reference_path",
@@ -133,11 +134,11 @@ def primary_cards(
         cards.append(("NIGHT", night, "local date on which the night begins"))
     cards.append(("FILTER", band, "band"))
     if status is not None:
-        cards += [("STATUS", status, "verdict"), ("CAUSE", _plain(cause), "")]
+        cards += [("STATUS", status, "verdict"), ("CAUSE", plain_text(cause), "")]
     for name, (value, comment) in (extra or {}).items():
         if isinstance(value, float) and not np.isfinite(value):
             continue
-        cards.append((name, _plain(value) if isinstance(value, str) else value, comment))
+        cards.append((name, plain_text(value) if isinstance(value, str) else value, comment))
     return [
         *cards,
         ("PROFILE", profile_name, "instrument profile"),
@@ -165,8 +166,8 @@ _PLAIN = str.maketrans(
 )
 
 
-def _plain(text: str) -> str:
-    # FITS cards hold printable ASCII alone.
+def plain_text(text: str) -> str:
+    """Return a text as a FITS card can hold it: printable ASCII alone."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if 32 <= ord(c) < 127 else "?" for c in text.translate(_PLAIN))
@@ -176,11 +177,11 @@ def image_cards(image: Image) -> list[Card]:
     """Return the cards of an image extension: unit, meaning, and for masks the table of flags."""
     cards: list[Card] = []
     if image.unit:
-        cards.append(("BUNIT", _plain(image.unit), ""))
+        cards.append(("BUNIT", plain_text(image.unit), ""))
     if image.meaning:
-        cards.append(("MEANING", _plain(image.meaning), ""))
+        cards.append(("MEANING", plain_text(image.meaning), ""))
     if image.data.dtype.kind in "iu" and image.meaning == "flags":
-        cards += [(f"FLAG{f.bit}", f.name, _plain(f"{f.value}: {f.meaning}")[:46]) for f in FLAGS]
+        cards += [(f"FLAG{f.bit}", f.name, plain_text(f"{f.value}: {f.meaning}")[:46]) for f in FLAGS]
     return cards
 
 
@@ -195,7 +196,7 @@ def checks_table(checks: Sequence[CheckResult], blocks: Sequence[int] | None = N
             Column("VALUE", "D", [c.value for c in checks]),
             Column("BOUND", "3A", [c.check.bound for c in checks]),
             Column("LIMIT", "D", [c.limit for c in checks]),
-            Column("UNIT", "8A", [_plain(c.check.unit) for c in checks]),
+            Column("UNIT", "8A", [plain_text(c.check.unit) for c in checks]),
             Column("PASSED", "L", [c.passed for c in checks]),
         ),
     )
@@ -206,12 +207,12 @@ def inputs_table(inputs: Sequence[Input]) -> Table:
 
     The hash of a raw file is the BLAKE3 of its bytes, that of a product its key.
     """
-    wide = max([len(_plain(i.name)) for i in inputs], default=1)
+    wide = max([len(plain_text(i.name)) for i in inputs], default=1)
     return Table(
         "INPUTS",
         (
             Column("ROLE", "16A", [i.role for i in inputs]),
-            Column("NAME", f"{wide}A", [_plain(i.name) for i in inputs]),
+            Column("NAME", f"{wide}A", [plain_text(i.name) for i in inputs]),
             Column("HASH", "64A", [i.hash for i in inputs]),
         ),
         "HASH: raw files BLAKE3 (b3sum FILE), products PRODKEY",
@@ -375,7 +376,7 @@ def _set_cards(primary: fits.Header, status: str, cause: str) -> None:
     # Deleted first: a long text leaves continuation cards behind otherwise.
     position = primary.index("CAUSE")
     del primary["CAUSE"]
-    primary.insert(position, ("CAUSE", _plain(cause)))
+    primary.insert(position, ("CAUSE", plain_text(cause)))
 
 
 def set_verdict(

@@ -7,9 +7,9 @@ from sqlalchemy.engine import Engine
 
 from calib.errors import ArchiveError
 
-__all__ = ["database_words", "speak_plainly"]
+__all__ = ["ANEW", "database_words", "speak_plainly"]
 
-_ANEW = "move it away or restore it from a backup; a run with the raw files makes anew all but the decisions"
+ANEW = "move it away or restore it from a backup; a run with the raw files makes anew all but the decisions"
 
 # What the database says → what it means, and what to do.
 _WORDS = (
@@ -18,8 +18,8 @@ _WORDS = (
     ("readonly", "cannot be written: it is read-only; check its permissions and those of its folder"),
     ("unable to open", "cannot be opened; check that its folder is there and may be written"),
     ("i/o error", "cannot be read or written (disk I/O error); check the disk and its free space, then run again"),
-    ("malformed", f"cannot be used as a database (it is damaged); {_ANEW}"),
-    ("not a database", f"cannot be used as a database (it is none); {_ANEW}"),
+    ("malformed", f"cannot be used as a database (it is damaged); {ANEW}"),
+    ("not a database", f"cannot be used as a database (it is none); {ANEW}"),
 )
 
 

@@ -150,12 +150,96 @@ def test_final_frames_and_rows_of_scans_must_agree(settled: Night) -> None:
     with archive.begin() as connection:
         here = [s.c[n] == scan[n] for n in ("night", "band", "scan", "read")]
         connection.execute(sa.update(s).where(*here).values(has_frames=False))
-    assert verified(settled.root) == [f"{path}: final frames that no row of a scan names"]
+    assert verified(settled.root) == [f"{path}: the database says that final frames were not kept"]
     with archive.begin() as connection:
         connection.execute(sa.update(s).where(*here).values(has_frames=True))
         connection.execute(sa.delete(schema.products).where(schema.products.c.path == path))
     (settled.root / path).unlink()
     assert verified(settled.root) == [f"{path}: a row names it, no product is recorded"]
+
+
+NIGHT, SCAN = "1999-05-02", "1999-05-03"
+ALTERED = {
+    "status": (
+        schema.flats,
+        {"night": NIGHT, "band": "J"},
+        {"status": "rejected"},
+        "responsivity",
+        "status is rejected",
+    ),
+    "cause": (schema.flats, {"night": NIGHT, "band": "J"}, {"cause": "made up"}, "responsivity", "cause is made up"),
+    "level": (
+        schema.darks,
+        {"night": NIGHT, "band": "J", "read": "R1"},
+        {"level_dn": 999.0},
+        "dark",
+        "level_dn is 999.0",
+    ),
+    "check": (schema.darks, {"night": NIGHT, "band": "J", "read": "R1"}, {"drift": None}, "dark", "drift is None"),
+    "members": (schema.flats, {"night": NIGHT, "band": "J"}, {"members": []}, "canonical", "members is []"),
+    "block": (
+        schema.sky_offsets,
+        {"night": SCAN, "band": "J", "scan": 1, "read": "R1", "block": 1},
+        {"used_block": 0},
+        "sky offsets",
+        "used_block of block 1 is 0",
+    ),
+    "check of a block": (
+        schema.sky_offsets,
+        {"night": SCAN, "band": "J", "scan": 1, "read": "R1", "block": 0},
+        {"halves": 0.5},
+        "sky offsets",
+        "halves of block 0 is 0.5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "place", "values", "kind", "words"), ALTERED.values(), ids=ALTERED)
+def test_a_row_that_says_something_else_than_its_product_is_named_and_made_again(
+    table: sa.Table,
+    place: dict[str, object],
+    values: dict[str, object],
+    kind: str,
+    words: str,
+    settled: Night,
+    four_nights: Night,
+) -> None:
+    archive = Archive(settled.root)
+    with archive.begin() as connection:
+        where = [table.c[n] == v for n, v in place.items()]
+        assert connection.execute(sa.update(table).where(*where).values(**values)).rowcount == 1
+    archive.close()
+    (fault,) = verified(settled.root)
+    assert fault.startswith(f"{KINDS[kind]}: {words} in the database, ")
+    run(settled.root, settled.raw)
+    assert verified(settled.root) == []
+    assert_same(settled.root, four_nights.root)
+
+
+@pytest.mark.parametrize("name", ["darks", "flats", "scans", "sky_offsets", "lineage", "products"])
+def test_rows_that_are_gone_are_missed_and_made_again(name: str, settled: Night, four_nights: Night) -> None:
+    table = schema.metadata.tables[name]
+    archive = Archive(settled.root)
+    where = [table.c.child.like("nights/%")] if name == "lineage" else [table.c.band == "J", table.c.night == SCAN]
+    with archive.begin() as connection:
+        assert connection.execute(sa.delete(table).where(*where)).rowcount
+    archive.close()
+    assert verified(settled.root)
+    run(settled.root, settled.raw)
+    assert verified(settled.root) == []
+    assert_same(settled.root, four_nights.root)
+
+
+@pytest.mark.sqlite("the file of the database is damaged")
+def test_a_damaged_database_is_told(settled: Night) -> None:
+    path = settled.root / "archive.sqlite"
+    content = bytearray(path.read_bytes())
+    for k in range(len(content) // 3, len(content) // 3 + 3000):
+        content[k] ^= 0x5A
+    path.write_bytes(content)
+    faults = verified(settled.root)
+    assert faults
+    assert all(fault.startswith(str(path)) for fault in faults)
 
 
 def test_a_copied_archive_is_as_good_as_the_first(settled: Night) -> None:
