@@ -445,9 +445,13 @@ def _proposals(standards: Standards) -> list[Row]:
     for (band, product), surveys in products.items():
         for survey in surveys.values():
             for p in survey.proposals:
+                many = f"{band} {product}: {len(p.nights)} rejected nights"
                 text = (
-                    f"{band} {product}: {len(p.nights)} rejected nights since {p.first} agree with each other; "
-                    f"the instrument changed. Start a hardware period on {p.first}"
+                    f"{many} from {p.first} to {p.nights[-1]} agree with each other; the instrument was another one "
+                    "for a while, and nights after them are accepted again"
+                    if p.over
+                    else f"{many} since {p.first} agree with each other; the instrument changed. "
+                    f"Start a hardware period on {p.first}"
                 )
                 found.append(
                     _alert(
@@ -460,6 +464,7 @@ def _proposals(standards: Standards) -> list[Row]:
                         value=float(len(p.nights)),
                         unit="nights",
                         last_night=p.nights[-1],
+                        over=p.over,
                         proposal=p.first,
                     )
                 )

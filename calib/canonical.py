@@ -70,10 +70,19 @@ class Settled:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Rejected nights in a row that agree with each other: the instrument changed at the first of them."""
+    """Rejected nights in a row that agree with each other: the instrument changed at the first of them.
+
+    Attributes
+    ----------
+    first : str
+    nights : tuple of str
+    over : bool
+        Nights after them are accepted again: the instrument was another one for a while.
+    """
 
     first: str
     nights: tuple[str, ...]
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,18 +222,18 @@ def _stuck(settled: Sequence[Settled], sound: set[str], compare: Compare, least:
     proposals: list[Proposal] = []
     runs: list[list[str]] = []
 
-    def close() -> None:
+    def close(*, over: bool) -> None:
         found: list[list[str]] = []
         # Of two that lie within each other the longer one counts: the instrument did not change there and back.
         for run in sorted((r for r in runs if len(r) >= least), key=len, reverse=True):
             if all(run[-1] < other[0] or other[-1] < run[0] for other in found):
                 found.append(run)
-        proposals.extend(Proposal(run[0], tuple(run)) for run in sorted(found))
+        proposals.extend(Proposal(run[0], tuple(run), over) for run in sorted(found))
         runs.clear()
 
     for s in settled:
         if s.verdict.status == "accepted":
-            close()
+            close(over=True)
         elif s.night in sound and s.standard:
             # Each newcomer must agree with the first of a run: a chain of small steps is a drift, not a swap. An odd
             # night (a cloud) between them does not end a run, and a new one may begin there.
@@ -235,7 +244,7 @@ def _stuck(settled: Sequence[Settled], sound: set[str], compare: Compare, least:
             runs.append([s.night])
             if len(runs) > _RUNS_FOLLOWED:
                 runs.remove(min(runs[:-1], key=len))
-    close()
+    close(over=False)
     return tuple(proposals)
 
 

@@ -685,7 +685,7 @@ class _Run:
             for band, surveys in standards.flat_surveys.items()
             for survey in surveys.values()
             for p in survey.proposals
-            if len(p.nights) >= least and not {(p.first, band), (p.first, None)} & known
+            if len(p.nights) >= least and not p.over and not {(p.first, band), (p.first, None)} & known
         }
         for (night, band), p in sorted(new.items()):
             reason = f"{len(p.nights)} rejected responsivities since {p.first} agree with each other"

@@ -120,9 +120,13 @@ def _one_matter(alerts: list[Row]) -> list[Row]:
         products = [str(a["product"]) for a in group]
         names = " and ".join([", ".join(products[:-1]), products[-1]] if len(products) > 1 else products)
         nights = int(max(a["value"] for a in group))
+        agreed = f"{names}: {nights} rejected nights in a row agree with each other."
+        over, last = all(a["over"] for a in group), max(a["last_night"] for a in group)
         text = (
-            f"{band}: the instrument changed on {night}. "
-            f"{names}: {nights} rejected nights in a row agree with each other. Start a hardware period on {night}"
+            f"{band}: the instrument was another one from {night} to {last}. {agreed} "
+            "Nights after them are accepted again"
+            if over
+            else f"{band}: the instrument changed on {night}. {agreed} Start a hardware period on {night}"
         )
-        kept.append({**group[-1], "text": text})
+        kept.append({**group[-1], "text": text, "over": over, "last_night": last})
     return kept

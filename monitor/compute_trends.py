@@ -292,7 +292,8 @@ def marks(snapshot: Snapshot, choice: Choice, band: str) -> tuple[Mark, ...]:
         found.setdefault((r["night"], kind), []).append(f"{what} ({r['who']}: {r['reason']})")
     a = snapshot.alerts
     products = {"dark": f"dark {choice.read}", "flat": "responsivity"}.get(choice.subject)
-    for alert in a[a["proposal"].notna() & (a["band"] == band)].to_dict("records") if len(a) else []:
+    proposed = a["proposal"].notna() & (a["band"] == band) & ~a["over"].astype(bool)
+    for alert in a[proposed].to_dict("records") if len(a) else []:
         if products in (None, alert["product"]) and (alert["proposal"], "period") not in found:
             found.setdefault((alert["proposal"], "proposed"), []).append(str(alert["text"]))
     return tuple(Mark(n, k, label[k], " · ".join(w)) for (n, k), w in sorted(found.items()))

@@ -96,8 +96,8 @@ class Jobs:
                     # Under the lock: a wish from now on starts a thread of its own.
                     self._thread = None
                     return
-                # One that calibrates scans settles all else as well. What is wished for from now on may come too late for
-                # it, and waits for the next.
+                # One that calibrates scans settles all else as well. What is wished for from now on may come too late
+                # for it, and waits for the next.
                 self._scans, self._settle, self._calibrate = self._calibrate, False, False
             problem = self._run(self._scans)
             with self._lock:

@@ -84,7 +84,7 @@ def _buttons(alert: OpenAlert) -> Safe:
             if alert.acknowledged_by
             else [("acknowledge", "Acknowledge"), ("resolve", "Resolve")]
         )
-    if r["proposal"]:
+    if r["proposal"] and not (r["metric"] == "hardware period" and alert.over):
         acts.append(("period", "Start period"))
     if r["metric"] == "hardware period":
         acts.append(("dismiss", "Dismiss"))

@@ -227,6 +227,15 @@ def test_nights_that_agree_in_being_rejected_propose_a_period(tmp_path: Path) ->
     assert causes == {"quadrant step"}
 
 
+def test_an_instrument_that_was_another_one_for_a_while_is_told_to_be_back(tmp_path: Path) -> None:
+    survey = survey_of(9).with_fault(QuadrantStep(night=4, last_night=6, percent=3.0, quadrant=2))
+    night = settled(survey, tmp_path)
+    (alert,) = alerts(night, metric="hardware period")
+    assert alert["over"]
+    assert (alert["night"], alert["last_night"]) == (night.date(4), night.date(6))
+    assert alert["text"].endswith("was another one for a while, and nights after them are accepted again")
+
+
 def test_the_status_shows_alerts_under_their_night(jumped: Night) -> None:
     found = status_rows(Archive(jumped.root))
     assert [r["night"] for r in found] == [jumped.date(k) for k in range(5)]

@@ -253,7 +253,7 @@ def test_an_accepted_night_ends_the_run():
     survey = story([0] * 6 + [9, 9, 0, 9, 9])
     assert survey.proposals == ()
     survey = story([0] * 6 + [9, 9, 9, 0, 9, 9, 9])
-    assert [p.first for p in survey.proposals] == [name(6), name(10)]
+    assert [(p.first, p.over) for p in survey.proposals] == [(name(6), True), (name(10), False)]
 
 
 def test_nights_rejected_for_themselves_are_no_evidence():

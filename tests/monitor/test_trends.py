@@ -110,7 +110,15 @@ def test_only_standing_decisions_on_the_subject_are_marked(survey: Snapshot) -> 
     ]
     alerts = pd.DataFrame(
         [
-            {"night": n, "band": "J", "product": p, "metric": "level jump", "text": "changed", "proposal": proposed}
+            {
+                "night": n,
+                "band": "J",
+                "product": p,
+                "metric": "level jump",
+                "text": "changed",
+                "proposal": proposed,
+                "over": False,
+            }
             for n, p, proposed in (
                 ("1997-06-20", "responsivity", "1997-06-20"),
                 ("1997-06-27", "responsivity", "1997-06-25"),
