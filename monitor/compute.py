@@ -195,7 +195,9 @@ def judged(snapshot: Snapshot, night: str, band: str, *products: str) -> Judged:
     found = Judged(state, "", worst, cause)
     size = " ".join(found.number)
     since = "" if worst["since"] in (None, night) else f" since {worst['since']}"
-    words = f"{worst['product']}: {cause}{where}, {size}{since} ({worst['significance'] or 0.0:.1f} σ)"
+    # The size of a pattern is no deviation of the region by itself, which other charts show: the rest moves as well.
+    against = " against the rest of the array" if where else ""
+    words = f"{worst['product']}: {cause}{where}, {size}{against}{since} ({worst['significance'] or 0.0:.1f} σ)"
     return Judged(state, words, worst, cause)
 
 
