@@ -127,7 +127,9 @@ def what_would_follow(archive: Archive, profile: Profile, *new: Row, without: It
 
     Parameters
     ----------
-    new : dict
+    archive : Archive
+    profile : Profile
+    *new : dict
         Decisions as rows of the table ``decisions``; columns that are left out are None.
     without : iterable of int
         Numbers of standing decisions that would be undone.

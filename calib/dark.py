@@ -32,11 +32,15 @@ class Dark:
     count : ndarray of int16, shape (ny, nx)
         Frames kept.
     frame_level_dn : ndarray, shape (n_frames, n_quadrants)
-        Median of each quadrant of each frame minus that quadrant's median over the sequence, DN.
+        Median over each quadrant of each frame minus the dark, DN; NaN for a frame that has no sample there.
     time_mjd : ndarray, shape (n_frames,)
         Start of each frame, UTC.
-    level_dn, noise_dn : float
-        Medians over usable pixels.
+    level_dn : float
+        Mean of the medians over the usable pixels of even and of odd columns, DN.
+    noise_dn : float
+        Median over usable pixels, DN.
+    cells_dn : ndarray, shape (ny, nx) of the cells
+        Level of each cell, DN.
     values : dict
         The measured number of every check on the dark by itself.
     """
@@ -64,7 +68,7 @@ class Dark:
 def mask_sentinels(frames: NDArray[Any], sentinels: tuple[float, ...]) -> NDArray[Any]:
     """Return frames in which values that stand for "no data" are NaN.
 
-    Integer frames without such a value are returned as they are; float32 otherwise.
+    Frames without such a value are returned as they are; float32 otherwise.
     """
     if frames.dtype.kind == "u":
         sentinels = tuple(s for s in sentinels if s >= 0 and s <= np.iinfo(frames.dtype).max)
@@ -89,6 +93,7 @@ def form_frames(
         Raw read → frames, shape (n, ny, nx), DN.
     read : str
         Which read of the profile.
+    profile : Profile
     ceiling_dn : float, optional
         Samples whose ``plus`` frame is not below this are NaN; by default the saturation level.
 
@@ -127,6 +132,9 @@ def make_dark(
         Raw read → frames, shape (n, ny, nx), DN; saturated samples are excluded.
     time_mjd : ndarray, shape (n,)
         Start of each frame, UTC.
+    band, read : str
+        Which band it is of, and which read is to be formed.
+    profile : Profile
 
     Returns
     -------

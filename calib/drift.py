@@ -53,6 +53,8 @@ def deviations(
         1σ of each pixel of it.
     good : ndarray of bool, shape (ny, nx)
         Pixels that take part.
+    quadrants, cells : tuple of int
+        Rows and columns of the regions.
     common_error : float
         Uncertainty that all pixels share, added in quadrature.
 

@@ -98,6 +98,7 @@ def local_features(parts: list[Row], product: str, profile: Profile) -> list[Row
         As `calib.comparisons` gives them.
     product : str
         ``responsivity`` or ``dark <read>``.
+    profile : Profile
     """
     quiet = profile.drift.quiet
     read = product.removeprefix("dark ")

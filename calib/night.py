@@ -114,6 +114,8 @@ def load_sequence(
 
     Parameters
     ----------
+    sequence : Sequence
+    profile : Profile
     scratch : Path, optional
         Folder in which frames may lie that are too many for the memory.
     """
@@ -305,7 +307,7 @@ def _write_dark(
         extra={
             "READ": (dark.read, "read"),
             "NFRAMES": (dark.n_frames, "frames combined"),
-            "LEVEL": (dark.level_dn, "[DN] median over usable pixels"),
+            "LEVEL": (dark.level_dn, "[DN] mean of medians, even and odd columns"),
             "NOISE": (dark.noise_dn, "[DN] median noise of a frame"),
             "CLIPSIG": (profile.dark.clip_sigma, "clipping limit, sigma"),
         },

@@ -97,6 +97,9 @@ def make_responsivity(
         The dark of the same read that is to be used, and its noise map, DN.
     dark_mask : ndarray of int, shape (ny, nx)
         Bits of `calib.flags`.
+    band : str
+        Whose gain and read noise weight the samples.
+    profile : Profile
 
     Returns
     -------

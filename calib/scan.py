@@ -102,8 +102,11 @@ def calibrate_scan(
     ----------
     raw : mapping
         Raw read → frames, shape (n, ny, nx), DN.
+    band, read : str
+        Which band it is of, and which read is to be formed.
     dark, canonical : Master
         Dark of this read and canonical responsivity of the band.
+    profile : Profile
     rulings : mapping, optional
         Block → a person's verdict.
     sink : callable, optional

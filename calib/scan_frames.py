@@ -30,10 +30,23 @@ __all__ = ["NO_NOISE", "Final", "Lifted", "Reads", "Room"]
 
 @dataclass(frozen=True)
 class Final:
-    """What all frames of a block share in their last pass: offset of dark and sky, variance, bits, likely shift.
+    """What all frames of a block share in their last pass.
 
-    Where each frame is left out of its own sky offset, that of the sky is still to come, from the others; where a
-    trend is followed, that of each frame. ``first`` is the number of the block's first frame.
+    Attributes
+    ----------
+    offset : ndarray of float32, shape (n_pixels,)
+        Of dark and sky, DN. Where each frame is left out of its own sky offset, that of the sky is still to come, from
+        the others; where a trend is followed, that of each frame.
+    noise : NoiseTerms
+        Variance of a final sample.
+    flags : ndarray of uint8, shape (n_pixels,)
+        Bits 0–7 of `calib.flags` of each pixel.
+    hint : ndarray, shape (2,)
+        The likely shift of a frame, and how far from it to look, DN.
+    first : int
+        Number of the block's first frame.
+    others : Others or None
+    trend : SkyTrend or None
     """
 
     offset: NDArray[np.float32]
@@ -104,7 +117,21 @@ class Room:
 
 @dataclass(frozen=True)
 class Reads:
-    """The raw frames of a scan, shape (n, n_pixels), and how they are calibrated."""
+    """The raw frames of a scan, and how they are calibrated.
+
+    Attributes
+    ----------
+    plus, minus : ndarray of a numeric type, shape (n, n_pixels)
+        The reads of which one is formed, DN; ``minus`` is None where it is a single one.
+    saturation_dn : float
+        A sample of which ``plus`` is not below this is NaN.
+    scale, offset : ndarray of float32, shape (n_pixels,)
+        1/canonical, and −dark/canonical in DN; NaN where a pixel has no calibration.
+    good : ndarray of bool, shape (n_pixels,)
+        Pixels that enter medians.
+    shape : tuple of int
+        Rows and columns of a frame.
+    """
 
     plus: NDArray[Any]
     minus: NDArray[Any] | None

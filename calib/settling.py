@@ -53,6 +53,10 @@ def settled_darks(rows: Mapping[str, Row], band: str, read: str, profile: Profil
     ----------
     rows : mapping
         Night → row of the table ``darks``.
+    band, read : str
+    profile : Profile
+    rulings : Rulings
+        What people decided.
     """
     limits = profile.limits_for("dark", band, read)
     cells = {n: np.array(r["cells_dn"], dtype=float) for n, r in rows.items()}
@@ -89,6 +93,10 @@ def settled_flats(
     ----------
     rows : mapping
         Night → row of the table ``flats``; one without a key had no usable dark.
+    band : str
+    profile : Profile
+    rulings : Rulings
+        What people decided.
     compare : callable
         As `calib.canonical.settle` takes it.
     """
@@ -128,8 +136,13 @@ def canonical_night(surveys: Surveys, known: Container[str], rulings: Rulings, n
 
     Parameters
     ----------
+    surveys : dict
+        Hardware period → its nights, settled.
     known : container of str
         Nights that have a canonical.
+    rulings : Rulings
+        What people decided.
+    night, band : str
     """
     survey = surveys.get(rulings.period(night, band))
     if survey is None:

@@ -52,12 +52,15 @@ def decide(
 
     Parameters
     ----------
+    archive : Archive
     who, reason : str
         Who decides and why; neither may be empty (only a sign-off needs no reason).
     kind : str
         One of `KINDS`.
     night : str
         ISO date it concerns; of a period, its first night.
+    band, product, read, scan, block : optional
+        What it concerns, as the columns of the tables name it; of a period or a sign-off None stands for all bands.
     region, metric : str, optional
         Of an alert: with night, band and product they name it.
     value : str, optional
@@ -108,6 +111,7 @@ def move_period(archive: Archive, *, who: str, reason: str, period: int, night: 
 
     Parameters
     ----------
+    archive : Archive
     period : int
         Number of the decision that started it.
     night : str

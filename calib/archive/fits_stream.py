@@ -314,6 +314,8 @@ class ImageStream:
 
         Parameters
         ----------
+        name : str
+            Of the extension.
         values : ndarray
             Whole planes; or, with ``at``, the same pixels of some planes, shape (n, n_pixels).
         word_sum : int, optional

@@ -81,6 +81,7 @@ def form_part(plus, minus, k, first, last, calibration, level, none, out):  # ty
     ----------
     plus, minus : ndarray
         As in `form_read`.
+    k, first, last : int
     calibration : tuple
         Saturation level, scale and offset, as in `form_read`, all float32.
     level : float32
@@ -167,6 +168,8 @@ def medians_about(plus, minus, first, calibration, good, guess, reach, room, med
     ----------
     plus, minus, calibration
         As in `form_part`.
+    first : int
+        The first frame.
     good : ndarray of bool, shape (n_pixels,)
         Which pixels count.
     guess : ndarray of float32, shape (n,)

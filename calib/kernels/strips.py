@@ -164,6 +164,7 @@ def take_strips(taking, finishing, k, first, last, counts):  # type: ignore[no-u
     finishing : tuple or None
         Bits of the pixels, of saturated samples and of those that are missing otherwise; where to write the samples
         and their bits, shape (n, n_pixels). None if they are not wanted.
+    k, first, last : int
     counts : ndarray of int64, shape (3,)
         As in `take_about`.
 
@@ -222,6 +223,7 @@ def final_strips(forming, finishing, lifting, k, first, last, into):  # type: ig
         What is added to every sample, float32; the three terms of the variance; where to write errors, shape
         (n, width), or None; and sums of 32-bit words, uint64, shape (2, `LANES`), those of values and of errors, which
         are added to: then both are written as they stand in a file. None for native order.
+    k, first, last, into : int
 
     Returns
     -------
