@@ -43,9 +43,12 @@ def alerts_html(snapshot: Snapshot, night: str, may_decide: bool = False) -> Saf
         )
     )
     more = Safe('<p class="more muted" aria-hidden="true"></p>') if len(rows) > 1 else ""
-    return Safe('<section class="card alerts"><h2>Open alerts <span class="muted">{}</span></h2>{}{}</section>').format(
-        len(rows) or "", body, more
-    )
+    # Sizes and scans are those of today, also where the night is long past.
+    last = snapshot.nights[-1] if snapshot.nights else night
+    known = f", as known after {last}" if rows and night < last else ""
+    return Safe(
+        '<section class="card alerts"><h2>Open alerts <span class="muted">{}{}</span></h2>{}{}</section>'
+    ).format(len(rows) or "", known, body, more)
 
 
 def _row(alert: OpenAlert, night: str, may_decide: bool) -> Safe:

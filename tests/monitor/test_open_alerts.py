@@ -10,7 +10,7 @@ from calib.simulate import QuadrantStep
 from monitor.collect import Collector
 from monitor.compute_alerts import OpenAlert, open_alerts
 from monitor.compute_trends import catalogue, marks
-from monitor.pages.review_alerts import _buttons
+from monitor.pages.review_alerts import _buttons, alerts_html
 
 
 def test_a_period_that_is_over_is_told_but_not_to_be_started(tmp_path: Path) -> None:
@@ -31,5 +31,8 @@ def test_a_period_that_is_over_is_told_but_not_to_be_started(tmp_path: Path) -> 
     assert "Start period" in _buttons(of(date[5]))
     assert "Start period" not in _buttons(of(date[8]))
     assert "Dismiss" in _buttons(of(date[8]))
+    # What a past night shows is what is known today.
+    assert f"as known after {date[8]}" in alerts_html(snapshot, date[5])
+    assert "as known after" not in alerts_html(snapshot, date[8])
     choice = next(c for c in catalogue(snapshot.profile) if c.subject == "flat")
     assert "proposed" not in {m.kind for m in marks(snapshot, choice, "J")}
