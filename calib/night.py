@@ -141,11 +141,11 @@ def load_sequence(
             outcomes.append(FileOutcome(str(identity.path), "refused", error.reason))
             continue
         there = alone or {name: store.frames for name, store in stores.items()}
-        twin = next(
-            (u for u in used if u.hash == frames.content_hash or _same_frames(u, there, identity, frames, profile)),
-            None,
-        )
+        known = _known_frames(used, there, frames, profile)
         notes = "; ".join(frames.notes)
+        twin = next((u for u in used if u.hash == frames.content_hash), None)
+        if twin is None and (known >= 0).all() and _begin_together(used[known[0]].identity, identity):
+            twin = used[known[0]]
         if twin is not None:
             reason = f"same frames as {twin.identity.path}"
             outcomes.append(FileOutcome(str(identity.path), "duplicate", reason, frames.content_hash, notes))
@@ -153,6 +153,11 @@ def load_sequence(
             reason = f"scan {sequence.scan} of this night and band is already there: {used[0].identity.path}"
             outcomes.append(FileOutcome(str(identity.path), "refused", reason, frames.content_hash, notes))
         else:
+            if (known >= 0).any():
+                n = int((known >= 0).sum())
+                others = ", ".join(dict.fromkeys(str(used[k].identity.path) for k in known if k >= 0))
+                notes = "; ".join((*frames.notes, f"{n} of {len(known)} frames are those of {others} and left out"))
+                frames = frames.only(known < 0)
             outcomes.append(FileOutcome(str(identity.path), "used", "", frames.content_hash, notes))
             first = used[-1].first + len(used[-1].time_mjd) if used else 0
             used.append(_Used(identity, frames.content_hash, first, frames.time_mjd, frames.ra_deg, frames.dec_deg))
@@ -178,6 +183,10 @@ def load_sequence(
     )
 
 
+# Times are told to the millisecond at best.
+_SAME_TIME_S = 5e-4
+
+
 @dataclass(frozen=True)
 class _Used:
     """A file whose frames are used, from which on they lie in the sequence, and what is kept of it beside them."""
@@ -190,16 +199,27 @@ class _Used:
     dec_deg: NDArray[np.float64]
 
 
-def _same_frames(
-    used: _Used, there: Mapping[str, NDArray[Any]], other: Identity, frames: RawFrames, profile: Profile
-) -> bool:
-    start, begin = used.identity.start_mjd, other.start_mjd
-    if start is None or begin is None or abs(start - begin) * 86400 > 5e-4:
+def _begin_together(one: Identity, other: Identity) -> bool:
+    if one.start_mjd is None or other.start_mjd is None:
         return False
-    if there.keys() != frames.raw.keys():
-        return False
-    end = used.first + len(used.time_mjd)
-    return all(_equal(a[used.first : end], frames.raw[name], profile) for name, a in there.items())
+    return abs(one.start_mjd - other.start_mjd) * 86400 <= _SAME_TIME_S
+
+
+def _known_frames(
+    used: list[_Used], there: Mapping[str, NDArray[Any]], frames: RawFrames, profile: Profile
+) -> NDArray[np.int_]:
+    """Return for each frame the number of the used file that holds it, with the same time and data; −1 for none."""
+    found = np.full(len(frames.time_mjd), -1)
+    if not used or there.keys() != frames.raw.keys():
+        return found
+    times = np.concatenate([u.time_mjd for u in used])
+    numbers = np.repeat(np.arange(len(used)), [len(u.time_mjd) for u in used])
+    for j, time_mjd in enumerate(frames.time_mjd):
+        for k in np.flatnonzero(np.abs(times - time_mjd) * 86400 <= _SAME_TIME_S):
+            if all(_equal(a[k], frames.raw[name][j], profile) for name, a in there.items()):
+                found[j] = numbers[k]
+                break
+    return found
 
 
 def _equal(kept: NDArray[Any], new: NDArray[Any], profile: Profile) -> bool:

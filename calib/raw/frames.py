@@ -7,7 +7,7 @@ import math
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,13 @@ class RawFrames:
     dec_deg: NDArray[np.float64]
     content_hash: str
     notes: tuple[str, ...]
+
+    def only(self, kept: NDArray[np.bool_]) -> RawFrames:
+        """Return some of the frames; ``kept`` has shape (n,)."""
+        raw = {name: frames[kept] for name, frames in self.raw.items()}
+        return replace(
+            self, raw=raw, time_mjd=self.time_mjd[kept], ra_deg=self.ra_deg[kept], dec_deg=self.dec_deg[kept]
+        )
 
 
 def read_frames(path: Path | str, profile: Profile) -> RawFrames:

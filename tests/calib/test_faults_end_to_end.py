@@ -190,6 +190,32 @@ def test_a_copy_is_a_duplicate(three: Night, tmp_path: Path) -> None:
         assert told[other] == ("duplicate", f"same frames as {first}")
 
 
+@pytest.mark.parametrize("name", ["A-part.fits", "zz-part.fits"])
+@pytest.mark.parametrize("kind", ["dark", "twilight"])
+def test_frames_that_stand_in_two_files_count_once(name: str, kind: str, three: Night, tmp_path: Path) -> None:
+    """A file that holds only the first frames of another, as one that was copied while it was written."""
+    raw = shutil.copytree(three.raw, tmp_path / "raw")
+    original = raw / three.date(1) / f"J-{kind}.fits"
+    part = original.with_name(name)
+    with fits.open(original) as hdus:
+        for unit in hdus[1:]:
+            unit.data = unit.data[:10]
+        hdus.writeto(part, checksum=True)
+    run(tmp_path / "archive", raw)
+    table = "darks" if kind == "dark" else "flats"
+    for row in rows(tmp_path / "archive", table, night=three.date(1)):
+        (alone,) = rows(three.root, table, night=three.date(1), **({"read": row["read"]} if kind == "dark" else {}))
+        assert row["n_frames"] == alone["n_frames"] == 24
+    found = {r["path"]: r for r in rows(tmp_path / "archive", "files")}
+    first, second = (found[str(p)] for p in sorted((original, part)))
+    assert first["status"] == "used"
+    if name.startswith("zz"):
+        assert (second["status"], second["reason"]) == ("duplicate", f"same frames as {original}")
+    else:
+        assert second["status"] == "used"
+        assert second["notes"].endswith(f"10 of 24 frames are those of {part} and left out")
+
+
 def test_of_two_files_that_claim_to_be_the_same_scan_the_earlier_is_used(three: Night, tmp_path: Path) -> None:
     original = three.raw / three.date(1) / "J-scan-001.fits"
     late = Path(shutil.copy(original, tmp_path / "late.fits"))
