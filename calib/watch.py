@@ -18,6 +18,7 @@ from types import FrameType
 import sqlalchemy as sa
 
 from calib.archive import schema
+from calib.archive.camera import refuse_other_camera
 from calib.archive.database import Archive, utc_now
 from calib.archive.heartbeat import Heartbeat, beat
 from calib.archive.locks import locked_file
@@ -136,7 +137,15 @@ class Watch:
         self._beat_at = 0.0
 
     def run(self) -> None:
-        """Pass after pass, until told to stop."""
+        """Pass after pass, until told to stop.
+
+        Raises
+        ------
+        ArchiveError
+            If the profile given is that of another camera.
+        """
+        if self.instrument is not None and self._profile() is self.instrument:
+            refuse_other_camera(self.archive, self.instrument)
         logger = logging.getLogger("calib")
         handler = _Once(self.say)
         logger.addHandler(handler)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from calib.archive import schema
+from calib.archive.camera import refuse_other_camera
 from calib.archive.database import Archive, utc_now
 from calib.errors import DecisionConflict, DecisionError
 from calib.limits import Change, differences, words
@@ -133,7 +134,15 @@ def _conflict(latest: Version, seen: int) -> DecisionConflict:
 
 
 def register(archive: Archive, profile: Profile) -> int:
-    """Make the profile of a run the current one, as a new version unless it is that already; return its number."""
+    """Make the profile of a run the current one, as a new version unless it is that already; return its number.
+
+    Raises
+    ------
+    ArchiveError
+        If it is the profile of another camera.
+    """
+    # Also where it is the current one already: an older program may have taken it.
+    refuse_other_camera(archive, profile)
     while True:
         latest = _latest(archive)
         if latest is not None and latest.hash == profile.hash:
@@ -150,10 +159,17 @@ def register(archive: Archive, profile: Profile) -> int:
 
 
 def replaced_words(archive: Archive, profile: Profile) -> str:
-    """Return that a profile takes the place of the current version, and what differs; empty if it does not."""
+    """Return that a profile takes the place of the current version, and what differs; empty if it does not.
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot, as the profile of another camera.
+    """
     latest = _latest(archive)
     if latest is None or latest.hash == profile.hash:
         return ""
+    refuse_other_camera(archive, profile)
     changed = words(differences(latest.profile, profile))
     return f"this profile replaces version {latest.number} of the archive ({latest.who}: {latest.reason}): {changed}"
 

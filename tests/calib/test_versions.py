@@ -6,15 +6,19 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 from small_camera import Night, rows, run, small, small_text
 
+from calib.archive import schema
 from calib.archive.database import Archive
 from calib.archive.versions import PIPELINE, replaced_words, save_version, versions
 from calib.cli import main
-from calib.errors import DecisionConflict, DecisionError, ProfileError
+from calib.errors import ArchiveError, DecisionConflict, DecisionError, ProfileError
 from calib.limits import changed_profile
-from calib.profile import Profile
+from calib.profile import Profile, load_profile, validate_profile
+from calib.survey import run_survey
+from calib.watch import Watch
 
 
 @pytest.fixture
@@ -132,6 +136,74 @@ def test_the_next_run_settles_the_archive_under_the_saved_version(settled: Night
     assert {r["status"] for r in rows(settled.root, "flats", band="H")} == {"accepted"}
     for table in ("darks", "flats", "scans"):
         assert {r["profile_hash"] for r in rows(settled.root, table)} <= {strict.hash}
+
+
+def lacking_h() -> Profile:
+    """The small camera without the band H."""
+    data = small().model_dump(mode="json")
+    data["bands"].remove("H")
+    for table in (data["detector"]["gain_e_per_dn"], data["header"]["band"]["values"]):
+        del table["H"]
+    for read in data["reads"].values():
+        del read["read_noise_e"]["H"]
+    return validate_profile({**data, "name": "jk"}, "jk")
+
+
+def state_of(root: Path) -> dict[str, object]:
+    return {name: rows(root, name) for name in ("profiles", "files", "runs", "products", "darks")}
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        (load_profile("nirc2"), "profile nirc2 is for band Ks of 1024×1024 pixels in read CDS"),
+        (small(("shape = [64, 64]", "shape = [32, 32]")), "profile 2mass is for bands J, H, Ks of 32×32 pixels"),
+        (lacking_h(), "profile jk is for bands J, Ks of 64×64 pixels"),
+    ],
+)
+def test_the_profile_of_another_camera_is_refused_before_anything_is_written(
+    settled: Night, profile: Profile, words: str, tmp_path: Path
+) -> None:
+    before = state_of(settled.root)
+    told = f"holds bands J, H of 64×64 pixels in reads R1, R2-R1; {words}"
+    with pytest.raises(ArchiveError, match=told):
+        run(settled.root, settled.raw / settled.date(0), profile)
+    with pytest.raises(ArchiveError, match=told):
+        replaced_words(Archive(settled.root), profile)
+    with pytest.raises(ArchiveError, match=told):
+        Watch(Archive(settled.root), [tmp_path], instrument=profile, say=print, stop=lambda: True).run()
+    assert state_of(settled.root) == before
+    assert run(settled.root, settled.raw).idle
+
+
+def test_an_archive_that_an_older_program_gave_another_camera_says_so_and_finds_back(settled: Night) -> None:
+    archive, other = Archive(settled.root), load_profile("nirc2")
+    row = {"version": 2, "hash": other.hash, "name": "nirc2", "content": other.model_dump(mode="json"), "time": ""}
+    with archive.begin() as connection:
+        connection.execute(sa.insert(schema.profiles).values(**row, who=PIPELINE, reason="", parent=small().hash))
+    with pytest.raises(ArchiveError, match="profile nirc2 is for"):
+        run_survey(archive, None, [settled.raw])
+    run(archive, settled.raw)
+    assert archive.current_profile() == small()
+
+
+def test_bands_that_have_no_files_may_come_and_go(settled: Night) -> None:
+    data = small().model_dump(mode="json")
+    data["bands"].append("L")
+    data["header"]["band"]["values"]["L"] = ["L"]
+    data["detector"]["gain_e_per_dn"]["L"] = 8.0
+    for read in data["reads"].values():
+        read["read_noise_e"]["L"] = 40.0
+    more = validate_profile(data, "more")
+    run(settled.root, settled.raw, more)
+    assert Archive(settled.root).current_profile() == more
+    run(settled.root, settled.raw, small())
+    assert Archive(settled.root).current_profile() == small()
+
+
+def test_where_nothing_was_made_another_camera_may_follow(tmp_path: Path, settled: Night) -> None:
+    run(tmp_path / "new", settled.raw / settled.date(0), load_profile("nirc2"))
+    assert run(tmp_path / "new", settled.raw / settled.date(0)).products
 
 
 # The shell ------------------------------------------------------------------------------------------------------------
