@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from calib.archive import schema
 from calib.archive.database import Archive
-from calib.errors import RawFileError
+from calib.errors import RawFileError, shown_path
 from calib.ingest import UNREADABLE, rules_hash
 from calib.profile import CubeLayout, Profile
 from calib.raw import find_raw, identify
@@ -172,7 +172,7 @@ class Arrivals:
                 break
         for folder, why in missing.items():
             if folder not in self.missing:
-                self._say(f"waits for {folder}: {why}")
+                self._say(f"waits for {shown_path(folder)}: {why}")
         for folder in self.missing.keys() - missing.keys():
             self._say(f"{folder} is there again")
         self.missing = missing
@@ -182,16 +182,17 @@ class Arrivals:
         """Return which of the files the archive knows just as they are."""
         if not fresh:
             return []
-        f = schema.files
+        f, named = schema.files, {shown_path(p): p for p in fresh}
         query = sa.select(f.c.path, f.c.size, f.c.mtime_ns, f.c.status, f.c.reason).where(
             f.c.rules_hash == self._rules, f.c.status != "gone"
         )
         if len(fresh) <= _FEW:
-            query = query.where(f.c.path.in_([str(p) for p in fresh]))
+            query = query.where(f.c.path.in_(list(named)))
         return [
             path
             for r in archive.rows(query)
-            if fresh.get(path := Path(r["path"])) == (r["size"], r["mtime_ns"])
+            if (path := named.get(r["path"]))
+            and fresh[path] == (r["size"], r["mtime_ns"])
             and not (r["status"] == "refused" and r["reason"].startswith(UNREADABLE))
         ]
 
@@ -215,4 +216,4 @@ class Arrivals:
     def _tell(self, path: Path, why: str) -> None:
         if self._told.get(path) != why:
             self._told[path] = why
-            self._say(f"waits for {path}: {why}")
+            self._say(f"waits for {shown_path(path)}: {why}")

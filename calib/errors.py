@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ProfileError",
     "RawFileError",
     "SchedulerError",
+    "shown_path",
 ]
 
 
@@ -55,6 +57,12 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def shown_path(path: str | Path) -> str:
+    """Return a path as text that can be printed and kept; bytes that are not UTF-8 are shown as escapes."""
+    text = str(path)
+    return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
 class RawFileError(CalibError):
     """A raw file that is refused.
 
@@ -69,7 +77,7 @@ class RawFileError(CalibError):
     def __init__(self, path: Path, reason: str) -> None:
         self.path = Path(path)
         self.reason = reason
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{shown_path(path)}: {reason}")
 
     def __reduce__(self) -> tuple[type, tuple[Path, str]]:
         """Survive the way through a worker process."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from calib.archive import schema
 from calib.archive.database import Archive, upsert
-from calib.errors import RawFileError
+from calib.errors import RawFileError, shown_path
 from calib.night import FileOutcome
 from calib.profile import Profile
 from calib.raw import Identity, Sequence, group_sequences, identify, raw_names
@@ -61,7 +61,7 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
         except OSError:
             fresh.append((Path(name), -1, -1))
             continue
-        row = known.get(name)
+        row = known.get(shown_path(name))
         if row is None or (row["size"], row["mtime_ns"], row["rules_hash"]) != (
             stat.st_size,
             stat.st_mtime_ns,
@@ -72,7 +72,7 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
     def look(entry: tuple[Path, int, int]) -> Row:
         path, size, mtime_ns = entry
         base = {
-            "path": str(path),
+            "path": shown_path(path),
             "size": size,
             "mtime_ns": mtime_ns,
             "content_hash": None,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from calib.errors import shown_path
 from calib.profile_check import CheckedFile, ProfileCheck
 from calib.raw import Identity, Sequence
 from calib.sky import block_bounds
@@ -41,7 +42,7 @@ def check_lines(check: ProfileCheck) -> Iterator[str]:
 
 def _file_lines(file: CheckedFile) -> Iterator[str]:
     if file.identity is None:
-        yield f"{file.path}: refused: {file.reason}"
+        yield f"{shown_path(file.path)}: refused: {file.reason}"
         if file.cards:
             said = ", ".join(
                 f"{n} {'missing' if v is None else repr(v)}" for n, v in file.cards.items() if n != "@FILE"
@@ -53,7 +54,7 @@ def _file_lines(file: CheckedFile) -> Iterator[str]:
     i = file.identity
     scan = f" {i.scan}" if i.scan is not None else ""
     yield (
-        f"{file.path}: {i.obs_type}{scan}, band {i.band or 'any'}, night {i.night or 'none'}, "
+        f"{shown_path(file.path)}: {i.obs_type}{scan}, band {i.band or 'any'}, night {i.night or 'none'}, "
         f"{i.n_frames} frame{'s' if i.n_frames != 1 else ''}"
     )
 
@@ -109,7 +110,7 @@ def as_data(check: ProfileCheck) -> dict[str, Any]:
     def of_file(file: CheckedFile) -> dict[str, Any]:
         i = file.identity
         return {
-            "path": str(file.path),
+            "path": shown_path(file.path),
             "status": "refused" if i is None else "read",
             "type": i and i.obs_type,
             "band": i and i.band,

@@ -24,7 +24,7 @@ from calib.archive.heartbeat import Heartbeat, beat
 from calib.archive.locks import locked_file
 from calib.archive.versions import replaced_words, versions
 from calib.arrivals import Arrivals
-from calib.errors import ArchiveBusy, ArchiveError, CalibError, RawFileError
+from calib.errors import ArchiveBusy, ArchiveError, CalibError, RawFileError, shown_path
 from calib.profile import Profile, load_profile
 from calib.scheduling import mapper_for
 from calib.survey import RunReport, RunStopped, run_survey, what_is_open
@@ -238,7 +238,7 @@ class Watch:
         return current or load_profile("2mass")
 
     def _tell(self, report: RunReport, ready: list[Path]) -> None:
-        f, names = schema.files, [str(p) for p in ready]
+        f, names = schema.files, [shown_path(p) for p in ready]
         refused = []
         for k in range(0, len(names), 500):
             query = sa.select(f.c.path, f.c.reason).where(f.c.status == "refused", f.c.path.in_(names[k : k + 500]))
@@ -301,7 +301,7 @@ class Watch:
         self._assure_archive()
         waiting = self.arrivals.waiting
         self.heartbeat.doing, self.heartbeat.queue = doing, len(waiting)
-        self.heartbeat.waits = [f"{path}: {why}" for path, why in list(waiting.items())[:_NAMED]]
+        self.heartbeat.waits = [f"{shown_path(path)}: {why}" for path, why in list(waiting.items())[:_NAMED]]
         beat(self.archive, self.heartbeat)
         self._beat_at = time.monotonic()
 

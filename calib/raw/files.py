@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from blake3 import blake3
 
-from calib.errors import RawFileError
+from calib.errors import RawFileError, shown_path
 
 __all__ = [
     "ByteReader",
@@ -72,7 +72,11 @@ def refusing(path: Path) -> Iterator[None]:
         raise RawFileError(path, "cannot be read: too large for the memory of this machine") from error
 
 
-def _check_regular(path: Path) -> None:
+def _check_path(path: Path) -> None:
+    # Neither databases nor logs take such a name, and under another one the file would not be found again.
+    if shown_path(path) != str(path):
+        what = "its name" if shown_path(path.name) != path.name else "the name of a folder above it"
+        raise Refusal(f"{what} is not UTF-8; rename it")
     # Reading a pipe would wait for ever; what does not exist fails where it is opened.
     if path.exists() and not path.is_file():
         raise Refusal("not a regular file")
@@ -88,7 +92,7 @@ def open_stream(path: Path) -> tuple[BinaryIO, int | None]:
     size : int or None
         Length in bytes, None if only complete decompression could tell.
     """
-    _check_regular(path)
+    _check_path(path)
     with path.open("rb") as probe:
         packed = probe.read(2) == _GZIP_MAGIC
         size = probe.seek(0, 2)
@@ -124,7 +128,7 @@ def stored_bytes(path: Path) -> tuple[memoryview, Future[str]]:
 
     The content is not to be changed before the hash is there.
     """
-    _check_regular(path)
+    _check_path(path)
     with path.open("rb", buffering=0) as file:
         # An array of this size is given large pages, a bytes object is not: half of the time of reading goes there.
         content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data

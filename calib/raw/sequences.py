@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IFLNK, S_ISLNK, S_ISREG
 
-from calib.errors import RawFileError
+from calib.errors import RawFileError, shown_path
 from calib.profile import CubeLayout, Profile
 from calib.raw.header import OBS_TYPES, Identity
 
@@ -92,7 +92,7 @@ def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[str
     def complain(error: OSError) -> None:
         if error.filename is not None and Path(error.filename) == top:
             raise RawFileError(top, f"cannot be listed: {error.strerror}") from error
-        _log.warning("%s cannot be listed and is left out: %s", error.filename, error.strerror)
+        _log.warning("%s cannot be listed and is left out: %s", shown_path(error.filename), error.strerror)
 
     for folder, subfolders, names in os.walk(top, followlinks=True, onerror=complain):
         stat = os.stat(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def test_a_sound_folder_ends_in_a_summary(raw: Path) -> None:
     assert "  SHRNAME   'open' × 24, missing × 1, 'closed' × 1" in lines
     assert any(line.startswith("  UTC       ") and " different values from " in line for line in lines)
     assert "  Ks: no own flat; flat.fits is supplied and serves until there is one" in lines
+
+
+def test_a_name_that_is_not_utf8_is_shown_with_what_to_do(raw: Path) -> None:
+    (raw / "n0004.fits").rename(raw / os.fsdecode(b"n\xe9.fits"))
+    found = check_files(camera(), find_raw([raw]))
+    told = f"{raw}/n\\xe9.fits"
+    assert f"{told}: refused: its name is not UTF-8; rename it" in check_lines(found)
+    assert told in [f["path"] for f in as_data(found)["files"]]
+    "\n".join(check_lines(found)).encode()
 
 
 @pytest.mark.parametrize(

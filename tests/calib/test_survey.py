@@ -455,3 +455,25 @@ def test_no_warning_on_the_way(tmp_path: Path, four_nights: Night) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(tmp_path / "archive", find_raw([four_nights.raw / four_nights.date(2)]))
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused_once_and_the_rest_goes_on(four_nights: Night, tmp_path: Path) -> None:
+    raw, night = tmp_path / "raw", four_nights.date(0)
+    shutil.copytree(four_nights.raw / night, raw / night)
+    dark = raw / night / "J-dark.fits"
+    # One beside a copy with a good name, one in a folder.
+    shutil.copy(dark, raw / night / os.fsdecode(b"latin_\xe9\xff.fits"))
+    folder = raw / os.fsdecode(b"h\xe9")
+    folder.mkdir()
+    shutil.move(raw / night / "H-dark.fits", folder / "H-dark.fits")
+    assert run(tmp_path / "archive", raw).refused == 2
+    found = {r["path"]: (r["reason"], r["size"]) for r in rows(tmp_path / "archive", "files", status="refused")}
+    assert found == {
+        f"{raw}/{night}/latin_\\xe9\\xff.fits": ("its name is not UTF-8; rename it", dark.stat().st_size),
+        f"{raw}/h\\xe9/H-dark.fits": ("the name of a folder above it is not UTF-8; rename it", dark.stat().st_size),
+    }
+    assert {(r["band"], r["status"]) for r in rows(tmp_path / "archive", "files") if r["band"]} == {
+        ("J", "used"),
+        ("H", "used"),
+    }
+    assert run(tmp_path / "archive", raw).idle

@@ -438,3 +438,14 @@ def test_the_command_ends_cleanly_when_told_to(
     assert_same(archive, three.root, names=names_of(three.raw, inbox))
     assert not list(archive.rglob("*.part"))
     assert verify_archive(Archive(archive), lambda *_: None)[1] == []
+
+
+def test_a_name_that_is_not_utf8_is_told_once_and_refused_once(three: Night, inbox: Path, watched: Watched) -> None:
+    shutil.copy(find_raw([three.raw])[0], inbox / os.fsdecode(b"latin_\xe9.fits"))
+    for _ in range(4):
+        watched.look()
+    for _ in range(4):
+        watched.look(700)
+    assert watched.told("latin_\\xe9.fits: its name is not UTF-8; rename it") == 2
+    assert watched.told("refused: ") == 1
+    assert len(watched.log) == 3
