@@ -18,7 +18,7 @@ from astropy.io.fits.card import Undefined
 
 from calib.raw.files import Refusal, quoted
 
-__all__ = ["BLOCK", "STORED_TYPES", "Hdu", "card", "walk"]
+__all__ = ["BLOCK", "STORED_TYPES", "Hdu", "card", "sole_card", "walk"]
 
 BLOCK = 2880
 
@@ -112,6 +112,33 @@ def card(headers: tuple[fits.Header, ...], name: str, *, readable_only: bool = F
         if value is not None and not isinstance(value, Undefined) and value != "":
             return value
     return None
+
+
+def sole_card(headers: tuple[fits.Header, ...], name: str) -> Any:
+    """Return what `card` returns, of a card that decides what a file is.
+
+    Raises
+    ------
+    Refusal
+        If the card cannot be read, or stands more than once in its header with different values.
+    """
+    for header in headers:
+        value = card((header,), name)
+        if name in header and (n := header.count(name)) > 1:
+            _refuse_different(header, name, n)
+        if value is not None:
+            return value
+    return None
+
+
+def _refuse_different(header: fits.Header, name: str, n: int) -> None:
+    try:
+        values = [header[name, k] for k in range(n)]
+    except (fits.VerifyError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise Refusal(f"card {name} cannot be read") from error
+    if len({v.strip().upper() if isinstance(v, str) else v for v in values}) > 1:
+        times = {2: "twice", 3: "three times"}.get(n, f"{n} times")
+        raise Refusal(f"card {name} stands {times} with different values")
 
 
 def _whole(header: fits.Header, name: str) -> int:

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from calib.profile import CubeLayout, Profile, SequenceType
 from calib.raw.files import Refusal, open_stream, quoted, refusing
-from calib.raw.hdus import Hdu, card, walk
+from calib.raw.hdus import Hdu, card, sole_card, walk
 from calib.raw.layout import RawFile, enough, frame_count, pick
 from calib.raw.times import mjd, night_of, start_time
 
@@ -125,11 +125,11 @@ def identity(path: Path, found: RawFile, profile: Profile) -> Identity:
         headers = (image.header, found.primary.header) if image.index else headers
         # Of a compressed image the card of the table it is packed in would say 8.
         own["BITPIX"] = image.bitpix
-        grouped = tuple(_text(card(headers, name)) for name in layout.group_by)
+        grouped = tuple(_text(sole_card(headers, name)) for name in layout.group_by)
     obs_type = _type(headers, own, profile)
     supplied = obs_type.startswith("supplied-")
     band = _band(headers, profile, optional=obs_type == "supplied-bad-pixels")
-    start = start_time(lambda name: card(headers, name), rules.time, optional=supplied)
+    start = start_time(lambda name: sole_card(headers, name), rules.time, optional=supplied)
     stat = path.stat()
     return Identity(
         path=path,
@@ -203,7 +203,7 @@ def _number_word(n: int) -> str:
 def _type(headers: tuple[fits.Header, ...], own: dict[str, Any], profile: Profile) -> str:
     rules = profile.header.type
     names = list(dict.fromkeys(name for ways in rules.values() for way in ways for name in way))
-    values = {name: own[name.upper()] if name.upper() in own else card(headers, name) for name in names}
+    values = {name: own[name.upper()] if name.upper() in own else sole_card(headers, name) for name in names}
 
     def fits_rule(way: dict[str, tuple[str, ...]]) -> bool:
         return all(values[n] is not None and _matches(values[n], patterns) for n, patterns in way.items())
@@ -224,7 +224,7 @@ def _type(headers: tuple[fits.Header, ...], own: dict[str, Any], profile: Profil
 def _band(headers: tuple[fits.Header, ...], profile: Profile, *, optional: bool) -> str | None:
     rule = profile.header.band
     for name in rule.cards:
-        value = card(headers, name)
+        value = sole_card(headers, name)
         if value is None:
             continue
         found = [band for band, patterns in rule.values.items() if _matches(value, patterns)]
@@ -242,7 +242,7 @@ def _band(headers: tuple[fits.Header, ...], profile: Profile, *, optional: bool)
 
 def _scan(headers: tuple[fits.Header, ...], names: tuple[str, ...]) -> int:
     for name in names:
-        value = card(headers, name)
+        value = sole_card(headers, name)
         if value is None:
             continue
         try:

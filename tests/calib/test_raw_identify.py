@@ -79,6 +79,37 @@ def test_a_header_that_does_not_say_is_refused_by_name(tmp_path, card, value, re
     refused(CubeFile().card(card, value).write(tmp_path / "a.fits"), SURVEY, reason)
 
 
+def again(path, *cards):
+    """The file with these cards in its primary header once more."""
+    with fits.open(path) as hdus:
+        for name, value in cards:
+            hdus[0].header.append((name, value))
+        hdus.writeto(path, overwrite=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("card", "value"),
+    [("FILTER", "H"), ("OBSTYPE", "DARK"), ("DATE-OBS", "1999-05-03T04:00:00"), ("SCANNO", 8), ("FILTER", "")],
+)
+def test_a_card_that_contradicts_itself_is_refused_by_name(tmp_path, card, value):
+    path = again(CubeFile().write(tmp_path / "a.fits"), (card, value))
+    refused(path, SURVEY, f"card {card} stands twice with different values")
+    refused(again(path, (card, value)), SURVEY, f"card {card} stands three times with different values")
+
+
+def test_cards_that_say_the_same_twice_or_matter_to_nobody_are_read(tmp_path):
+    path = CubeFile().card("OBSERVER", "ann").write(tmp_path / "a.fits")
+    one = identify(again(path, ("FILTER", "j "), ("SCANNO", 7.0), ("OBSERVER", "bob")), SURVEY)
+    assert (one.band, one.scan) == ("J", 7)
+
+
+def test_a_card_by_which_frames_are_grouped_must_not_contradict_itself(tmp_path):
+    name = KECK.layout.group_by[0]
+    path = FrameFile().card(name, "a").write(tmp_path / "a.fits")
+    refused(again(path, (name, "b")), KECK, f"card {name} stands twice with different values")
+
+
 @pytest.mark.parametrize("number", [7, 7.0, "7", " 007 "])
 def test_a_scan_number_may_be_text_or_a_float(tmp_path, number):
     assert identify(CubeFile().card("SCANNO", number).write(tmp_path / "a.fits"), SURVEY).scan == 7
