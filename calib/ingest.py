@@ -16,6 +16,7 @@ from calib.errors import RawFileError, shown_path
 from calib.night import FileOutcome
 from calib.profile import Profile
 from calib.raw import Identity, Sequence, group_sequences, identify, raw_names
+from calib.raw.times import AHEAD
 
 __all__ = ["UNREADABLE", "register_files", "rules_hash", "sequences_of", "write_outcomes"]
 
@@ -51,7 +52,9 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
     columns = (f.c.path, f.c.size, f.c.mtime_ns, f.c.rules_hash)
     # A file that was gone and is back is new. One that could not be read may be readable now: what was in the way was
     # a disk, a network or a permission, and none of these shows in its size and time.
-    again = sa.and_(f.c.status == "refused", f.c.reason.startswith(UNREADABLE))
+    # Nor does a clock that is set right.
+    passing = sa.or_(f.c.reason.startswith(UNREADABLE), f.c.reason.endswith(AHEAD, autoescape=True))
+    again = sa.and_(f.c.status == "refused", passing)
     known = {r["path"]: r for r in archive.rows(sa.select(*columns).where(f.c.status != "gone", ~again))}
     failed = {r["path"]: r["reason"] for r in archive.rows(sa.select(f.c.path, f.c.reason).where(again))}
     fresh: list[tuple[Path, int, int]] = []

@@ -32,6 +32,9 @@ _OFFSETS = {8: -(2.0**7), 16: 2.0**15, 32: 2.0**31, 64: 2.0**63}
 # Greatest size of an unpacked image: a damaged header may claim any.
 _MAX_BYTES = 8 * 2**30
 
+# So far may the first frame lie from the start that the header tells.
+_FURTHEST_DAYS = 0.5
+
 # Switching warnings off is a matter of the whole process; two threads at it would leave them off.
 _LIBRARY = threading.Lock()
 
@@ -114,7 +117,8 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
         optional_time = header_says.obs_type.startswith("supplied-")
         if isinstance(profile.layout, CubeLayout):
             time_mjd, ra_deg, dec_deg = _frame_table(buffer, found, n, profile.layout, optional=optional_time)
-            notes += _time_notes(time_mjd, header_says.start_mjd)
+            _refuse_contradiction(time_mjd, header_says.start_mjd, profile.layout.time_column)
+            notes += ["frames are not in the order of time"] * bool(np.any(np.diff(time_mjd) < 0))
         else:
             ra, dec = sky_position(found, (profile.layout.ra_card, profile.layout.dec_card))
             start = np.nan if header_says.start_mjd is None else header_says.start_mjd
@@ -316,11 +320,7 @@ def _column(values: NDArray[Any], n: int, name: str) -> NDArray[np.float64]:
     return values.reshape(n).astype(np.float64)
 
 
-def _time_notes(time_mjd: NDArray[np.float64], start_mjd: float | None) -> list[str]:
-    notes = []
-    if np.any(np.diff(time_mjd) < 0):
-        notes.append("frames are not in the order of time")
-    if start_mjd is not None and abs(float(time_mjd[0]) - start_mjd) > 0.5:
-        off_days = float(time_mjd[0]) - start_mjd
-        notes.append(f"the first frame lies {off_days:+.2f} d from the start in the header")
-    return notes
+def _refuse_contradiction(time_mjd: NDArray[np.float64], start_mjd: float | None, column: str) -> None:
+    # One of the two is wrong, and the night hangs on which.
+    if start_mjd is not None and abs(off_days := float(time_mjd[0]) - start_mjd) > _FURTHEST_DAYS:
+        raise Refusal(f"the first frame lies {off_days:+.2f} d from the start in the header (column {column})")

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from calib.profile import TimeRule
 from calib.raw.files import Refusal, quoted
 
-__all__ = ["mjd", "night_of", "plausible_mjd", "start_time"]
+__all__ = ["AHEAD", "mjd", "night_of", "plausible_mjd", "start_time"]
 
 _MJD_EPOCH = datetime(1858, 11, 17)
 # 1900 to 2099: whatever lies outside is another kind of number (a Julian date, seconds), not an MJD.
 _MJD_RANGE = (15020.0, 88069.0)
+_YEARS = (1900, 2099)
+
+AHEAD = "lies more than a day ahead of this computer's clock"
+"""How the reason ends where a start has not come yet."""
 
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _OLD_DATE = re.compile(r"(\d{2})/(\d{2})/(\d{2})")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d*)?))?\s*(Z|UTC?|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
+
+
+def utc_now() -> datetime:
+    """Return the time on this computer's clock (UTC, naive)."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def mjd(time: datetime) -> float:
@@ -61,9 +70,11 @@ def start_time(value_of: Callable[[str], Any], rules: tuple[TimeRule, ...], *, o
             if any(value is None for value in values):
                 continue
             start = _from_mjd(names[0], values[0]) if rule.mjd else _from_text(names, [str(v) for v in values])
-            if plausible_mjd(mjd(start)):
-                return start
-            raise Refusal(f"{names[0]} {quoted(values[0])} is not between 1900 and 2099")
+            if not plausible_mjd(mjd(start)):
+                raise _out_of_range(names[0], values[0])
+            if start > utc_now() + timedelta(days=1):
+                raise Refusal(f"{names[0]} {quoted(values[0])} {AHEAD}")
+            return start
         except Refusal as refusal:
             # Another rule may still read the time.
             fault = fault or str(refusal)
@@ -73,6 +84,10 @@ def start_time(value_of: Callable[[str], Any], rules: tuple[TimeRule, ...], *, o
         return None
     ways = " or ".join(rule.mjd or " + ".join(rule.cards) for rule in rules)
     raise Refusal(f"no start time ({ways})")
+
+
+def _out_of_range(name: str, value: Any) -> Refusal:
+    return Refusal(f"{name} {quoted(value)} is not between {_YEARS[0]} and {_YEARS[1]}")
 
 
 def _from_mjd(name: str, value: Any) -> datetime:
@@ -100,6 +115,9 @@ def _from_text(names: tuple[str, ...], values: list[str]) -> datetime:
     date, match = _day(day), _TIME.fullmatch(clock.strip())
     if date is None or match is None:
         raise fault
+    if not _YEARS[0] <= date.year <= _YEARS[1]:
+        # Not after the hours are added: the last day of the calendar has no next one.
+        raise _out_of_range(names[0], values[0])
     hour, minute, second = int(match[1]), int(match[2]), float(match[3] or 0)
     # 60 is a leap second; it is counted as the first second of the next minute.
     if hour > 23 or minute > 59 or second >= 61:
@@ -123,7 +141,6 @@ def _day(text: str) -> datetime | None:
             year += 1900
         else:
             return None
-        # The first and last years of the calendar would overflow in what follows.
-        return datetime(year, month, day) if 1 < year < 9999 else None
+        return datetime(year, month, day)
     except ValueError:
         return None

@@ -252,10 +252,15 @@ def test_odd_times_are_read_and_noted(tmp_path):
     assert read_frames(CubeFile().column("TIME", t).write(path), SURVEY).notes == (
         "frames are not in the order of time",
     )
-    late = CubeFile().column("TIME", 51310.1666 + np.arange(3) * 1e-5)
-    assert read_frames(late.write(path), SURVEY).notes == (
-        "the first frame lies +10.00 d from the start in the header",
-    )
+    late = CubeFile().column("TIME", 51300.6 + np.arange(3) * 1e-5)
+    assert read_frames(late.write(path), SURVEY).notes == ()
+
+
+def test_frames_half_a_day_from_the_start_in_the_header_are_refused(tmp_path):
+    path = tmp_path / "a.fits"
+    for days, words in ((10, "+10.00"), (-0.51, "-0.51")):
+        CubeFile().column("TIME", 51300.1667 + days + np.arange(3) * 1e-5).write(path)
+        refused(path, SURVEY, f"the first frame lies {words} d from the start in the header (column TIME)")
 
 
 @pytest.mark.parametrize("pad", [b"x", bytes(1856), b"\xf7" * 4736, b"XTENS", b"END".ljust(80) * 40])

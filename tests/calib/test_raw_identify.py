@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from astropy.io import fits
 from raw_builder import ABSENT, SHAPE, CubeFile, FrameFile, edited, gzipped, levels, replaced
 
 from calib.errors import RawFileError
-from calib.raw import OBS_TYPES, identify
+from calib.raw import OBS_TYPES, identify, times
 
 SURVEY = edited("2mass")
 KECK = edited("nirc2")
@@ -64,9 +65,15 @@ def test_bands_match_by_alias_without_regard_to_case_and_blanks(tmp_path, value,
         ("DATE-OBS", "1999-05-02", "DATE-OBS '1999-05-02' has no time of day"),
         ("DATE-OBS", "1999-05-02T25:00:00", "DATE-OBS '1999-05-02T25:00:00' is not a date and time"),
         ("DATE-OBS", "1999-05-02T04:00:61", "DATE-OBS '1999-05-02T04:00:61' is not a date and time"),
-        ("DATE-OBS", "0001-01-01T00:00:00", "DATE-OBS '0001-01-01T00:00:00' is not a date"),
+        ("DATE-OBS", "0001-01-01T00:00:00", "DATE-OBS '0001-01-01T00:00:00' is not between 1900 and 2099"),
         ("DATE-OBS", "0000-00-00T00:00:00", "DATE-OBS '0000-00-00T00:00:00' is not a date"),
         ("DATE-OBS", "1850-01-01T00:00:00", "DATE-OBS '1850-01-01T00:00:00' is not between 1900 and 2099"),
+        ("DATE-OBS", "9999-12-31T23:59:60", "DATE-OBS '9999-12-31T23:59:60' is not between 1900 and 2099"),
+        (
+            "DATE-OBS",
+            "2098-05-02T04:00",
+            "DATE-OBS '2098-05-02T04:00' lies more than a day ahead of this computer's clock",
+        ),
         ("SCANNO", ABSENT, "SCANNO missing"),
         ("SCANNO", "x7", "SCANNO 'x7' is not a whole number"),
         ("SCANNO", 7.5, "SCANNO '7.5' is not a whole number"),
@@ -77,6 +84,14 @@ def test_bands_match_by_alias_without_regard_to_case_and_blanks(tmp_path, value,
 )
 def test_a_header_that_does_not_say_is_refused_by_name(tmp_path, card, value, reason):
     refused(CubeFile().card(card, value).write(tmp_path / "a.fits"), SURVEY, reason)
+
+
+def test_a_start_ahead_of_the_clock_is_refused_only_beyond_a_day(tmp_path, monkeypatch):
+    path = CubeFile().write(tmp_path / "a.fits")
+    monkeypatch.setattr(times, "utc_now", lambda: datetime(1999, 5, 1, 4, 0, 1))
+    assert identify(path, SURVEY).night == "1999-05-01"
+    monkeypatch.setattr(times, "utc_now", lambda: datetime(1999, 5, 1, 4, 0, 0))
+    refused(path, SURVEY, "DATE-OBS '1999-05-02T04:00:00.250' lies more than a day ahead of this computer's clock")
 
 
 def again(path, *cards):

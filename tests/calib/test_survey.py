@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from calib.archive.verify import verify_archive
 from calib.errors import ArchiveError
 from calib.ingest import sequences_of
 from calib.profile import Profile
-from calib.raw import find_raw
+from calib.raw import find_raw, times
 from calib.simulate import CloudGradient, UniformCloud
 from calib.survey import run_survey
 
@@ -477,3 +478,15 @@ def test_a_file_whose_name_is_not_utf8_is_refused_once_and_the_rest_goes_on(four
         ("H", "used"),
     }
     assert run(tmp_path / "archive", raw).idle
+
+
+def test_a_file_ahead_of_the_clock_is_taken_in_once_the_clock_is_right(
+    four_nights: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = four_nights.raw / four_nights.date(0)
+    with monkeypatch.context() as clock:
+        clock.setattr(times, "utc_now", lambda: datetime(1970, 1, 1))
+        assert run(tmp_path / "archive", raw).refused == 4
+        assert rows(tmp_path / "archive", "darks") == []
+        assert run(tmp_path / "archive", raw).idle
+    assert run(tmp_path / "archive", raw).new_files == 4
