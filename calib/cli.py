@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from calib import __version__
+from calib.cli_paths import GivenPath
 from calib.cli_profile import profile as profile_commands
 from calib.errors import CalibError
 
@@ -16,7 +17,7 @@ _archive_option = click.option(
     "--archive",
     "archive_dir",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Folder of the archive.",
 )
 _database_option = click.option(
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("out", type=GivenPath(file_okay=False))
 @click.option("--nights", default=30, type=click.IntRange(1, 5000), help="How many nights.")
 @click.option("--start", default="1999-05-01", help="First night, YYYY-MM-DD.")
 @click.option("--seed", default=7, help="Seed of all random numbers.")
@@ -90,7 +91,7 @@ def simulate(out: Path, nights: int, start: str, seed: int, scenario: str, scans
 
 
 @main.command()
-@click.argument("raw", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("raw", nargs=-1, type=GivenPath())
 @_archive_option
 @_database_option
 @click.option("--instrument", default=None, help="Shipped profile or TOML file.  [default: the archive's, else 2mass]")
@@ -177,7 +178,7 @@ def _refused_lines(archive: Any, most: int = 5) -> list[str]:
 
 
 @main.command()
-@click.argument("raw", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("raw", nargs=-1, required=True, type=GivenPath())
 @_archive_option
 @_database_option
 @click.option(
@@ -253,9 +254,7 @@ def status(archive_dir: Path, as_json: bool) -> None:
 @click.argument("table")
 @_archive_option
 @click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", help="Format.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File instead of standard output."
-)
+@click.option("-o", "--output", type=GivenPath(dir_okay=False), help="File instead of standard output.")
 def export(table: str, archive_dir: Path, form: str, output: Path | None) -> None:
     """Write a TABLE: darks, flats, scans, sky_offsets, metrics, alerts, decisions, files."""
     from calib.archive.database import Archive

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from calib.cli_paths import GivenPath
 from calib.errors import DecisionError, ProfileError
 
 __all__ = ["profile"]
@@ -23,7 +24,7 @@ def profile() -> None:
 
 @profile.command()
 @click.argument("file")
-@click.argument("raw", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("raw", nargs=-1, type=GivenPath())
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
 def check(file: str, raw: tuple[Path, ...], as_json: bool) -> None:
     """Validate a profile and say of each RAW file how it would be read.
@@ -56,7 +57,7 @@ _archive = click.option(
     "--archive",
     "archive_dir",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Folder of the archive.",
 )
 

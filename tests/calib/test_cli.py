@@ -203,6 +203,29 @@ def test_an_unknown_product(four_nights: Night) -> None:
 # Work ------------------------------------------------------------------------------------------------------------
 
 
+def with_path(option: click.Parameter) -> bool:
+    return option.name in ("archive_dir", "raw", "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(n, p.name) for n, c in COMMANDS.items() for p in c.params if with_path(p)]
+)
+def test_an_empty_path_is_a_usage_error_and_makes_nothing(
+    name: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments: list[str] = []
+    for parameter in COMMANDS[name].params:
+        value = "" if parameter.name == option else "1"
+        if isinstance(parameter, click.Argument):
+            arguments.append(value)
+        elif parameter.required:
+            arguments += [parameter.opts[0], value]
+    text = call(*name.split()[1:], *arguments, status=2).stderr
+    assert "is empty; is a variable of the shell not set?" in text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_simulate_run_status_from_nothing(tmp_path: Path, small_profile_file: Path) -> None:
     raw, archive = tmp_path / "raw", tmp_path / "archive"
     out = call("simulate", raw, "--nights", 1, "--scenario", "quiet", "--scans", 0).stdout
