@@ -38,6 +38,21 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
+def _archive_to_fill(folder: Path, database: str | None, *, create: bool) -> Any:
+    """Open an archive, made if need be; say so where it is made anew around products that are there."""
+    from calib.archive.database import Archive
+    from calib.archive.place import products_without_database
+
+    lost = create and products_without_database(folder)
+    archive = Archive(folder, create=create, database=database, upgrade=_say)
+    if lost:
+        _say(
+            f"warning: {folder} holds products of an earlier database, which is not there: a new one is made, and the "
+            "decisions, limits and alerts of the earlier one are lost unless it is put back from a backup"
+        )
+    return archive
+
+
 class CommandGroup(click.Group):
     """A group whose errors are one sentence on standard error and exit status 1."""
 
@@ -126,14 +141,13 @@ def run(
     with progress_bar("run") as progress:
         # Before the numerical libraries are loaded, which takes as long as all before.
         progress(0, 0, "starting")
-        from calib.archive.database import Archive
         from calib.archive.versions import replaced_words
         from calib.profile import load_profile
         from calib.scheduling import mapper_for
         from calib.survey import run_survey
 
         chosen = load_profile(instrument) if instrument else None
-        archive = Archive(archive_dir, create=bool(raw), database=database, upgrade=_say)
+        archive = _archive_to_fill(archive_dir, database, create=bool(raw))
         if chosen and (replaced := replaced_words(archive, chosen)):
             click.echo(replaced, err=True)
         if frames is None and raw:
@@ -211,12 +225,11 @@ def watch(
 
     A file is taken in once it is whole and has not changed for an interval. The log goes to standard error.
     """
-    from calib.archive.database import Archive
     from calib.profile import load_profile
     from calib.watch import Watch, ending_on_signals, log_line, only_watch
 
     chosen = load_profile(instrument) if instrument else None
-    archive = Archive(archive_dir, create=True, database=database, upgrade=_say)
+    archive = _archive_to_fill(archive_dir, database, create=True)
     with ending_on_signals() as stop, only_watch(archive):
         Watch(
             archive,

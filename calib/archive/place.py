@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL
 
 from calib.errors import ArchiveError
 
-__all__ = ["DEFAULT", "Place", "place_of", "stamp_of"]
+__all__ = ["DEFAULT", "Place", "place_of", "products_without_database", "stamp_of"]
 
 SQLITE = "archive.sqlite"
 REMEMBERED = "database.toml"
@@ -127,6 +127,13 @@ def place_of(root: Path, wanted: str | None = None) -> tuple[Place, bool]:
         return own, True
     url = asked if wanted else _url(os.environ.get(DEFAULT, "") or "sqlite")
     return (own if url is None else Place(root, url, _new_namespace(root))), False
+
+
+def products_without_database(root: Path) -> bool:
+    """Return whether a folder holds products, and neither their database nor word of where it is."""
+    if (root / REMEMBERED).exists() or (root / SQLITE).exists():
+        return False
+    return any(next((root / "nights").glob(f"*/*/{name}.fits"), None) for name in ("dark-*", "responsivity"))
 
 
 def stamp_of(root: Path) -> tuple[int, ...] | None:

@@ -203,6 +203,16 @@ def test_an_unknown_product(four_nights: Night) -> None:
 # Work ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sqlite("deletes the database's file")
+def test_a_run_that_makes_the_database_of_products_anew_says_what_is_lost(
+    settled: Night, small_profile_file: Path
+) -> None:
+    (settled.root / "archive.sqlite").unlink()
+    arguments = ("run", settled.raw / settled.date(0), "--archive", settled.root, "--instrument", small_profile_file)
+    assert "holds products of an earlier database" in call(*arguments).stderr
+    assert "earlier database" not in call(*arguments).stderr
+
+
 def with_path(option: click.Parameter) -> bool:
     return option.name in ("archive_dir", "raw", "out")
 
