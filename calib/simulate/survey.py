@@ -14,6 +14,9 @@ from .night import SimulatedNight
 
 __all__ = ["Survey"]
 
+# What lies outside is refused as the time of an observation; the last night ends a day later.
+_FIRST, _LAST = dt.date(1900, 1, 1), dt.date(2099, 12, 30)
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -65,7 +68,8 @@ class Survey:
             raise ValueError(f"the side of the array must be even and at least 16, not {self.size_px}")
         if min(self.n_dark, self.n_twilight, self.n_scan) < 1:
             raise ValueError("every sequence has at least one frame")
-        dt.date.fromisoformat(self.start)
+        if not _FIRST <= dt.date.fromisoformat(self.start) <= _LAST - dt.timedelta(days=self.nights - 1):
+            raise ValueError(f"nights lie between {_FIRST} and {_LAST}, not {self.nights} from {self.start} on")
         if isinstance(self.scans, Mapping):
             object.__setattr__(self, "scans", tuple(sorted(self.scans.items())))
 

@@ -213,6 +213,13 @@ def test_a_run_that_makes_the_database_of_products_anew_says_what_is_lost(
     assert "earlier database" not in call(*arguments).stderr
 
 
+@pytest.mark.parametrize(("start", "nights"), [("9999-12-31", 1), ("0001-01-01", 1), ("2099-12-30", 2)])
+def test_nights_beyond_the_calendar_are_not_simulated(start: str, nights: int, tmp_path: Path) -> None:
+    text = call("simulate", tmp_path / "s", "--nights", nights, "--start", start, status=2).stderr
+    assert f"nights lie between 1900-01-01 and 2099-12-30, not {nights} from {start} on" in text
+    assert not (tmp_path / "s").exists()
+
+
 def with_path(option: click.Parameter) -> bool:
     return option.name in ("archive_dir", "raw", "out")
 
