@@ -117,7 +117,7 @@ class Arrivals:
             self._known.clear()
             self._seen.clear()
             self._rules = rules
-        fresh, listed = {}, self._listed()
+        fresh, listed = {}, self._listed(archive.root)
         for path in listed:
             try:
                 found = os.stat(path)
@@ -156,11 +156,11 @@ class Arrivals:
             return None
         return found.st_size, found.st_mtime_ns
 
-    def _listed(self) -> list[Path]:
+    def _listed(self, own: Path) -> list[Path]:
         there, missing = list(self.folders), {}
         while True:
             try:
-                found = find_raw(there)
+                found = find_raw(there, own)
                 break
             except RawFileError as error:
                 missing[error.path] = error.reason

@@ -58,7 +58,7 @@ def register_files(archive: Archive, profile: Profile, paths: Iterable[Path], wo
     known = {r["path"]: r for r in archive.rows(sa.select(*columns).where(f.c.status != "gone", ~again))}
     failed = {r["path"]: r["reason"] for r in archive.rows(sa.select(f.c.path, f.c.reason).where(again))}
     fresh: list[tuple[Path, int, int]] = []
-    for name in raw_names(Path(p).absolute() for p in paths):
+    for name in raw_names((Path(p).absolute() for p in paths), archive.root):
         try:
             stat = os.stat(name)
         except OSError:

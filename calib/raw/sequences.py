@@ -19,6 +19,10 @@ __all__ = ["Sequence", "find_raw", "group_sequences", "raw_names"]
 _SUFFIXES = tuple(stem + packed for stem in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".fz"))
 _UNFINISHED = {"part", "partial", "tmp", "crdownload"}
 
+# What tells an archive, and where its products lie; the archive imports this module.
+_DATABASES = {"archive.sqlite", "database.toml"}
+_OF_PRODUCTS = {"nights", "references", "supplied"}
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +51,7 @@ class Sequence:
     files: tuple[Identity, ...]
 
 
-def find_raw(paths: Iterable[Path | str]) -> list[Path]:
+def find_raw(paths: Iterable[Path | str], own: Path | None = None) -> list[Path]:
     """List raw files.
 
     Parameters
@@ -55,7 +59,9 @@ def find_raw(paths: Iterable[Path | str]) -> list[Path]:
     paths : iterable of Path
         Files, taken whatever their names, and folders, searched to the bottom for ``.fits``, ``.fit`` and
         ``.fts``, also followed by ``.gz`` or ``.fz``. Hidden and unfinished (``.part``, ``.tmp``) files are
-        skipped, links followed, and no file is listed twice.
+        skipped, links followed, and no file is listed twice. Products of archives in these folders are left out.
+    own : Path, optional
+        The archive that is being filled, of which nothing is said when it is met.
 
     Returns
     -------
@@ -67,16 +73,17 @@ def find_raw(paths: Iterable[Path | str]) -> list[Path]:
     calib.errors.RawFileError
         If a path given is not there or a folder given cannot be listed.
     """
-    return [Path(name) for name in raw_names(paths)]
+    return [Path(name) for name in raw_names(paths, own)]
 
 
-def raw_names(paths: Iterable[Path | str]) -> list[str]:
+def raw_names(paths: Iterable[Path | str], own: Path | None = None) -> list[str]:
     """Return what `find_raw` returns, as text: a survey has hundreds of thousands of files, and few of them are new."""
     listed: dict[str, str] = {}
     visited: set[tuple[int, int]] = set()
+    own_folder = "" if own is None else os.path.realpath(own)
     for path in sorted(Path(p) for p in paths):
         if path.is_dir():
-            for real, file in _files_below(path, visited):
+            for real, file in _files_below(path, visited, own_folder):
                 listed.setdefault(real, file)
         elif path.exists() or path.is_symlink():
             listed.setdefault(os.path.realpath(path), str(path))
@@ -86,7 +93,7 @@ def raw_names(paths: Iterable[Path | str]) -> list[str]:
     return sorted(listed.values(), key=lambda name: name.split(os.sep))
 
 
-def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+def _files_below(top: Path, visited: set[tuple[int, int]], own: str) -> Iterator[tuple[str, str]]:
     """Yield the raw files of a folder, each with the path at which it really lies."""
 
     def complain(error: OSError) -> None:
@@ -101,8 +108,11 @@ def _files_below(top: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[str
             subfolders.clear()
             continue
         visited.add((stat.st_dev, stat.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         real_folder = os.path.realpath(folder)
+        products = _OF_PRODUCTS.intersection(subfolders) if _DATABASES.intersection(names) else set()
+        if products and real_folder != own:
+            _log.warning("%s is an archive: its products are left out", shown_path(folder))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in products)
         for name in filter(_is_raw_name, sorted(names)):
             file = os.path.join(folder, name)
             kind = _kind(file)

@@ -81,6 +81,19 @@ def test_folders_are_searched_to_the_bottom_by_name(tmp_path):
     assert find_raw([str(tmp_path)]) == sorted(wanted)
 
 
+@pytest.mark.parametrize("database", ["archive.sqlite", "database.toml"])
+def test_products_of_archives_are_no_raw_files_and_the_own_one_is_nothing_to_speak_of(tmp_path, caplog, database):
+    products = ("nights/1999-05-01/J/dark-R1.fits", "references/J/first-light/dark-R1.fits", "supplied/J/dark.fits")
+    for archive in (tmp_path / "own", tmp_path / "other"):
+        touch(archive / database, *(archive / name for name in products))
+    raw = [tmp_path / "nights" / "a.fits", tmp_path / "other" / "raw.fits"]
+    touch(*raw)
+    assert find_raw([tmp_path], tmp_path / "own") == raw
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{tmp_path / 'other'} is an archive: its products are left out"
+    ]
+
+
 def test_files_given_are_taken_whatever_their_names_and_nothing_twice(tmp_path):
     touch(tmp_path / "odd.dat", tmp_path / "n" / "a.fits")
     paths = [tmp_path / "n" / "a.fits", tmp_path / "odd.dat", tmp_path / "n", tmp_path / "n" / ".." / "n"]

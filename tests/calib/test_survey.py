@@ -490,3 +490,12 @@ def test_a_file_ahead_of_the_clock_is_taken_in_once_the_clock_is_right(
         assert rows(tmp_path / "archive", "darks") == []
         assert run(tmp_path / "archive", raw).idle
     assert run(tmp_path / "archive", raw).new_files == 4
+
+
+def test_an_archive_among_its_raw_files_takes_in_none_of_its_products(four_nights: Night, tmp_path: Path) -> None:
+    night = four_nights.date(0)
+    shutil.copytree(four_nights.raw / night, tmp_path / night)
+    run(tmp_path / "archive", tmp_path)
+    report = run(tmp_path / "archive", tmp_path)
+    assert (report.idle, report.refused) == (True, 0)
+    assert len(rows(tmp_path / "archive", "files")) == 4
