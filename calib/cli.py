@@ -136,9 +136,11 @@ def run(
 
     Without RAW: with the raw files that it knows already.
     """
+    from calib.stopping import stopping_in_words
     from calib.terminal import progress_bar
 
-    with progress_bar("run") as progress:
+    stopped = "calib: stopped; what was made is kept, the next run goes on from there"
+    with stopping_in_words(stopped), progress_bar("run") as progress:
         # Before the numerical libraries are loaded, which takes as long as all before.
         progress(0, 0, "starting")
         from calib.archive.versions import replaced_words

@@ -212,7 +212,7 @@ class _Run:
                         value = _state(profile, self.decided)
                         upsert(connection, schema.meta, [{"name": "settled", "value": value}])
             status = "done"
-        except RunStopped:
+        except (RunStopped, KeyboardInterrupt):
             status = "stopped"
             raise
         finally:

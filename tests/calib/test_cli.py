@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from small_camera import Night, rows, small_text
+from small_camera import Night, assert_same, rows, small_text
 
 from calib import __version__
 from calib.archive.database import Archive
@@ -201,6 +203,34 @@ def test_an_unknown_product(four_nights: Night) -> None:
 
 
 # Work ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_says_so_and_the_next_one_goes_on(
+    number: signal.Signals, four_nights: Night, tmp_path: Path, small_profile_file: Path
+) -> None:
+    archive = tmp_path / "archive"
+    command = ["run", four_nights.raw, "--archive", archive, "--instrument", small_profile_file]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "calib.cli", *map(str, command)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        until = time.monotonic() + 120
+        while not any(archive.rglob("*.fits")):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 128 + number, told
+    assert told.splitlines()[-1] == "calib: stopped; what was made is kept, the next run goes on from there"
+    assert "Traceback" not in told
+    assert [r["status"] for r in rows(archive, "runs")] == ["stopped"]
+    call(*command)
+    assert_same(archive, four_nights.root)
 
 
 @pytest.mark.sqlite("deletes the database's file")
