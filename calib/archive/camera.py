@@ -21,7 +21,8 @@ def refuse_other_camera(archive: Archive, profile: Profile) -> None:
     """See that a profile can go on with what an archive holds.
 
     Settings and limits may change, and bands and reads may be added. What was made of frames of another shape, or of
-    a band or read that the profile does not have, can be neither used nor compared.
+    a band or read that the profile does not have, can be neither used nor compared; nor can numbers of other cells,
+    and nights whose raw files are gone have no new ones.
 
     Raises
     ------
@@ -29,13 +30,13 @@ def refuse_other_camera(archive: Archive, profile: Profile) -> None:
         If the archive is one of another camera.
     """
     bands, reads, made_with = _bands(archive), _reads(archive), _profiles(archive)
-    shapes = {p.detector.shape for p in made_with}
-    if bands <= set(profile.bands) and reads <= profile.reads.keys() and shapes <= {profile.detector.shape}:
+    grids = {_grid(p) for p in made_with}
+    if bands <= set(profile.bands) and reads <= profile.reads.keys() and grids <= {_grid(profile)}:
         return
     # In the order of wavelength, as far as it is known.
     ordered = dict.fromkeys(b for p in (*made_with, profile) for b in p.bands if b in bands)
-    held = _words([*ordered, *sorted(bands - ordered.keys())], shapes, sorted(reads))
-    wanted = _words(profile.bands, {profile.detector.shape}, sorted(profile.reads))
+    held = _words([*ordered, *sorted(bands - ordered.keys())], grids, sorted(reads))
+    wanted = _words(profile.bands, {_grid(profile)}, sorted(profile.reads))
     raise ArchiveError(
         f"{archive.root} holds {held}; profile {profile.name} is for {wanted}: give another --archive, or as "
         "--instrument a profile that covers what this one holds"
@@ -61,9 +62,14 @@ def _profiles(archive: Archive) -> list[Profile]:
     return [Profile.model_validate(content) for content in {r["hash"]: r["content"] for r in rows}.values()]
 
 
-def _words(bands: Sequence[str], shapes: Iterable[tuple[int, int]], reads: Sequence[str]) -> str:
-    size = " and ".join(f"{ny}×{nx}" for ny, nx in sorted(shapes))
-    parts = [_counted("band", bands), f"of {size} pixels" if size else "", _counted("in read", reads)]
+def _grid(profile: Profile) -> str:
+    (ny, nx), (rows, columns) = profile.detector.shape, profile.detector.cells
+    return f"{ny}×{nx} pixels ({rows}×{columns} cells)"
+
+
+def _words(bands: Sequence[str], grids: Iterable[str], reads: Sequence[str]) -> str:
+    size = " and ".join(sorted(grids))
+    parts = [_counted("band", bands), f"of {size}" if size else "", _counted("in read", reads)]
     return " ".join(part for part in parts if part)
 
 

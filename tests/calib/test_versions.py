@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -156,16 +157,23 @@ def state_of(root: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("profile", "words"),
     [
-        (load_profile("nirc2"), "profile nirc2 is for band Ks of 1024×1024 pixels in read CDS"),
-        (small(("shape = [64, 64]", "shape = [32, 32]")), "profile 2mass is for bands J, H, Ks of 32×32 pixels"),
-        (lacking_h(), "profile jk is for bands J, Ks of 64×64 pixels"),
+        (load_profile("nirc2"), "profile nirc2 is for band Ks of 1024×1024 pixels (8×8 cells) in read CDS"),
+        (
+            small(("shape = [64, 64]", "shape = [32, 32]")),
+            "profile 2mass is for bands J, H, Ks of 32×32 pixels (4×4 cells)",
+        ),
+        (
+            small(("cells = [4, 4]", "cells = [8, 8]")),
+            "profile 2mass is for bands J, H, Ks of 64×64 pixels (8×8 cells)",
+        ),
+        (lacking_h(), "profile jk is for bands J, Ks of 64×64 pixels (4×4 cells)"),
     ],
 )
 def test_the_profile_of_another_camera_is_refused_before_anything_is_written(
     settled: Night, profile: Profile, words: str, tmp_path: Path
 ) -> None:
     before = state_of(settled.root)
-    told = f"holds bands J, H of 64×64 pixels in reads R1, R2-R1; {words}"
+    told = re.escape(f"holds bands J, H of 64×64 pixels (4×4 cells) in reads R1, R2-R1; {words}")
     with pytest.raises(ArchiveError, match=told):
         run(settled.root, settled.raw / settled.date(0), profile)
     with pytest.raises(ArchiveError, match=told):
