@@ -211,9 +211,14 @@ def test_a_run_that_is_told_to_stop_says_so_and_the_next_one_goes_on(
 ) -> None:
     archive = tmp_path / "archive"
     command = ["run", four_nights.raw, "--archive", archive, "--instrument", small_profile_file]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "calib.cli", *map(str, command)], stderr=subprocess.PIPE, text=True
-    )
+    # Where the tests run in the background, Ctrl-C is ignored, and would be by this process as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "calib.cli", *map(str, command)], stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         until = time.monotonic() + 120
         while not any(archive.rglob("*.fits")):
