@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from monitor.palette import Theme
 
-__all__ = ["dated_figure", "limit_bands", "narrow_dates", "night_time", "period_shades", "shades", "style"]
+__all__ = [
+    "at_the_edge", "dated_figure", "limit_bands", "narrow_dates", "night_time", "period_shades", "roomy", "shades",
+    "style",
+]  # fmt: skip
 
 
 def narrow_dates() -> DatetimeTickFormatter:
@@ -25,6 +28,49 @@ def narrow_dates() -> DatetimeTickFormatter:
 def night_time(nights: Iterable[str]) -> NDArray[np.datetime64]:
     """Return nights (ISO dates) as times for an axis."""
     return np.array(list(nights), dtype="datetime64[ms]")
+
+
+def roomy(value: NDArray[np.floating], ends: tuple[float, float], inset: float) -> tuple[float, float]:
+    """Return the ends of an axis, moved out where a value near them would be cut or miss the axis by little.
+
+    Parameters
+    ----------
+    value : ndarray
+    ends : tuple of float
+    inset : float
+        As of `at_the_edge`.
+    """
+    low, high = ends
+    room = inset * (high - low)
+    over = value[(value > high - room) & (value <= high + 2 * room)]
+    under = value[(value < low + room) & (value >= low - 2 * room)]
+    return float(np.min(under - room, initial=low)), float(np.max(over + room, initial=high))
+
+
+def at_the_edge(
+    value: NDArray[np.floating], ends: tuple[float, float], inset: float
+) -> tuple[NDArray[np.floating], list[str]]:
+    """Return where values are drawn on an axis, and the triangles that stand for those beyond it.
+
+    Parameters
+    ----------
+    value : ndarray
+    ends : tuple of float
+        The ends of the axis as it is drawn.
+    inset : float
+        So far from its end, as a share of the axis, a triangle is still whole.
+
+    Returns
+    -------
+    drawn : ndarray
+        What lies on the axis is drawn as it is.
+    markers : list of str
+        A triangle that points to where the value is; empty for values on the axis.
+    """
+    low, high = ends
+    room = inset * (high - low)
+    drawn = np.where(value > high, high - room, np.where(value < low, low + room, value))
+    return drawn, ["triangle" if v > high else "inverted_triangle" if v < low else "" for v in value]
 
 
 def style(f: Any, colours: Theme) -> Any:

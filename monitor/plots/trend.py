@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monitor.compute_trends import Mark
 from monitor.palette import STATES, Theme
-from monitor.plots.base import dated_figure, night_time, period_shades, shades
+from monitor.plots.base import at_the_edge, dated_figure, night_time, period_shades, roomy, shades
 
 __all__ = ["TrendPlot", "nearest", "reach", "value_words", "with_gaps"]
 
@@ -21,8 +21,10 @@ Zones = Sequence[tuple[float | None, float | None, str]]
 
 # Across longer silences no line is drawn: nobody knows what happened in between.
 LONGEST_GAP = np.timedelta64(10, "D")
-# Markers at an edge of the axis are whole, with a ring round them; words of a hardware period stand above them.
-_EDGE, _HEAD = 0.07, 0.15
+# Markers at an edge of the axis are whole.
+_EDGE = 0.05
+# Words of a hardware period have a line of their own between title and axis.
+_STANDOFF_PX, _WORDS_PX = 10, 12
 # Beyond these no one can use a digit, however small the formal error.
 _MOST_DIGITS = {"pixels": 0, "blocks": 0, "DN": 1, "e⁻": 2, "%": 3, "e⁻/DN": 3, "K": 2}
 _MARKERS = {"rejected": "x", "provisional": "circle_dot"}
@@ -131,12 +133,12 @@ class TrendPlot:
             source=self.edges,
             text_color=colours.ink,
             text_font_size="11px",
-            text_baseline="top",
+            text_baseline="bottom",
             text_align="align",
             x_offset="offset",
-            y_offset=2,
-            background_fill_color=colours.panel,
-            background_fill_alpha=0.75,
+            y_offset=-2,
+            # Other levels end with the axis.
+            level="overlay",
         )
         handles = f.scatter(
             "time", "y", source=self.edges, marker="square", size=8, color=colours.ink, nonselection_alpha=1
@@ -204,21 +206,20 @@ class TrendPlot:
         fit : str
             As of `reach`.
         """
-        low, high = reach(table, zones, fit)
+        low, high = roomy(table["value"].to_numpy(dtype=float), reach(table, zones, fit), _EDGE)
         f = self.figure
         edges = [m for m in marks if m.kind != "decision"]
-        head = high + _HEAD * (high - low) if edges else high
-        f.y_range.update(start=low, end=head)
+        f.y_range.update(start=low, end=high)
+        f.title.standoff = _STANDOFF_PX + (_WORDS_PX if edges else 0)
         f.yaxis.axis_label = f"{label} / {unit}" if unit else label
         f.title.text = title
         self._show_zones(zones)
         table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
-        top = high - _EDGE * (high - low)
-        self.points.data = data = self._columns(table, (low, high), top, unit, signed=label.startswith("Δ"))
+        self.points.data = data = self._columns(table, (low, high), unit, signed=label.startswith("Δ"))
         calm = np.array([s != "rejected" for s in data["status"]], dtype=bool)
         time, value = with_gaps(data["time"][calm], data["value"][calm], [m.night for m in edges])
         self.line.data = {"time": time, "value": value}
-        self._show_marks(edges, [m for m in marks if m.kind == "decision"], low, head)
+        self._show_marks(edges, [m for m in marks if m.kind == "decision"], low, high)
         self.ring(night)
 
     def ring(self, night: str) -> None:
@@ -227,19 +228,13 @@ class TrendPlot:
         here = [k for k, n in enumerate(data["night"]) if n == night]
         self.now.data = {"time": [data["time"][k] for k in here], "value": [data["value"][k] for k in here]}
 
-    def _columns(
-        self, table: pd.DataFrame, ends: tuple[float, float], top: float, unit: str, *, signed: bool
-    ) -> dict[str, Any]:
+    def _columns(self, table: pd.DataFrame, ends: tuple[float, float], unit: str, *, signed: bool) -> dict[str, Any]:
         low, high = ends
         value, error = table["value"].to_numpy(dtype=float), table["error"].to_numpy(dtype=float)
         status = list(table["status"])
-        drawn = np.where(value > high, top, np.maximum(value, low + _EDGE * (high - low)))
+        drawn, beyond = at_the_edge(value, ends, _EDGE)
         colour = [self._colours.state(s) if s in STATES else self._colours.ink for s in status]
-        # What lies beyond the axis stands at its edge as a triangle that points there.
-        marker = [
-            "triangle" if v > high else "inverted_triangle" if v < low else _MARKERS.get(s, "circle")
-            for v, s in zip(value, status, strict=True)
-        ]
+        marker = [b or _MARKERS.get(s, "circle") for b, s in zip(beyond, status, strict=True)]
         open_ = {"provisional", "rejected"}
         bar = np.nan_to_num(error)
         return {

@@ -16,6 +16,7 @@ from monitor.collect import Snapshot
 from monitor.compute_explore import explorer_table
 from monitor.compute_trends import (
     WORST,
+    Mark,
     catalogue,
     default_region,
     find_choice,
@@ -160,10 +161,30 @@ def test_what_lies_beyond_the_axis_stands_at_its_edge_and_keeps_its_number() -> 
     plot.update(table, label="Δ responsivity", unit="%", title="J", night="1999-05-02")
     data = plot.points.data
     assert list(data["marker"]) == ["circle", "triangle"]
-    assert data["value"][1] < plot.figure.y_range.end
     assert data["true"][1] == 14.0
     assert list(plot.line.data["value"]) == [0.1]
     assert len(plot.now.data["time"]) == 1
+
+
+def test_a_triangle_stands_at_the_edge_of_the_axis_drawn_and_what_fits_is_drawn_as_it_is() -> None:
+    plot = TrendPlot(theme(False), band="J", x_range=Range1d(0, 1), height=200)
+    values = [0.1, 2.5, 3.4, -14.0]
+    table = pd.DataFrame(
+        {
+            "night": [f"1999-05-0{k}" for k in range(1, 5)], "band": "J", "value": values, "error": 0.01,
+            "status": ["accepted", *3 * ["rejected"]], "cause": "", "region": "Q1",
+        }
+    )  # fmt: skip
+    zones = ((2.0, None, "bad"), (None, -2.0, "bad"))
+    proposed = Mark("1999-05-02", "proposed", "proposed period", "")
+    plot.update(table, label="Δ responsivity", unit="%", title="J", zones=zones, marks=[proposed])
+    axis, data = plot.figure.y_range, plot.points.data
+    assert 2.7 < axis.end < 3
+    assert list(data["marker"]) == ["circle", "x", "triangle", "inverted_triangle"]
+    assert list(data["value"][:2]) == [0.1, 2.5]
+    room = 0.06 * (axis.end - axis.start)
+    assert axis.end - room < data["value"][2] < axis.end
+    assert axis.start < data["value"][3] < axis.start + room
 
 
 def test_the_nearest_point_is_the_nearest_on_screen() -> None:
