@@ -53,7 +53,7 @@ def legend_html() -> str:
     """Return what the signs in the figures mean."""
     return (
         '<div class="legend"><h2>Deviation from the reference</h2><span><b class="good">●</b> accepted</span>'
-        '<span><b class="bad">✕</b> rejected</span>'
+        '<span><b class="bad">✕</b> rejected</span><span><b>△</b> beyond the axis</span>'
         '<span><i class="w"></i> watch</span><span><i class="d"></i> drift</span>'
         '<span><i class="p"></i> hardware period</span>'
         '<span class="muted">dark: level; flat: worst quadrant</span></div>'

@@ -11,31 +11,34 @@ from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool
 from calib.profile import DriftLimits
 from monitor.collect_series import Series
 from monitor.palette import Theme
-from monitor.plots.base import dated_figure, limit_bands, night_time, period_shades, shades
+from monitor.plots.base import at_the_edge, dated_figure, limit_bands, night_time, period_shades, roomy, shades
 from monitor.plots.trend import with_gaps
 
 __all__ = ["DeviationPlot"]
 
 
-# So far from the middle, as a share of the half axis, a ring round a point is still whole.
-_EDGE = 0.86
+# So far from its end, as a share of these low axes, a triangle is still whole.
+_EDGE = 0.07
 
 
 class DeviationPlot:
-    """Deviation of one product over nights: accepted nights joined, rejected ones as open crosses.
+    """Deviation of one product over nights: accepted nights joined, rejected ones as crosses.
+
+    What lies beyond the axis stands at its edge as a triangle; the hover text has its number.
 
     Attributes
     ----------
     figure : Figure
-    source : ColumnDataSource
-        Columns ``time``, ``night``, ``value``, ``error``, ``low``, ``high``, ``status``, ``cause``.
+    accepted, rejected : ColumnDataSource
+        One row a night; ``true`` is the value, ``value`` where it is drawn.
     """
 
     def __init__(
         self, colours: Theme, *, title: str, unit: str, limits: DriftLimits, x_range: Range1d, height: int
     ) -> None:
         empty: dict[str, Any] = {n: [] for n in ("time", "night", "value", "true", "low", "high", "region", "cause")}
-        self.accepted, self.rejected = ColumnDataSource(empty), ColumnDataSource(empty)
+        self.accepted = ColumnDataSource(empty)
+        self.rejected = ColumnDataSource({**empty, "marker": [], "size": []})
         self.now = ColumnDataSource({"time": [], "value": []})
         self._limits, self._digits = limits, "0.0" if unit == "DN" else "0.00"
         f = dated_figure(
@@ -52,7 +55,15 @@ class DeviationPlot:
         f.line("time", "value", source=self.line, color=good, alpha=0.7)
         dots = f.scatter("time", "value", source=self.accepted, size=5, color=good, nonselection_alpha=1)
         crosses = f.scatter(
-            "time", "value", source=self.rejected, size=9, marker="x", color=bad, line_width=2, nonselection_alpha=1
+            "time",
+            "value",
+            source=self.rejected,
+            size="size",
+            marker="marker",
+            fill_color=colours.panel,
+            line_color=bad,
+            line_width=2,
+            nonselection_alpha=1,
         )
         f.scatter("time", "value", source=self.now, size=13, fill_color=None, line_color=colours.ink, line_width=1.5)
         f.add_tools(
@@ -86,13 +97,17 @@ class DeviationPlot:
         bad = np.array([status == "rejected" for status, _ in known], dtype=bool)
         cause = np.array([c[:90] for _, c in known], dtype=object)
         reach = max(1.3 * self._limits.drift, 1.1 * float(np.max(np.abs(series.value[~bad]), initial=0.0)))
+        # About zero: the axis is as long below as above.
+        reach = roomy(np.abs(series.value), (-reach, reach), _EDGE)[1]
         self.figure.y_range.update(start=-reach, end=reach)
-        # What lies far outside stands at the edge, where it is seen; the hover text has its number.
-        shown = np.clip(series.value, -_EDGE * reach, _EDGE * reach)
-        for source, chosen in ((self.accepted, ~bad), (self.rejected, bad)):
+        shown, beyond = at_the_edge(series.value, (-reach, reach), _EDGE)
+        marks = [b for b, rejected in zip(beyond, bad, strict=True) if rejected]
+        signs = {"marker": [b or "x" for b in marks], "size": [7 if b else 9 for b in marks]}
+        # No accepted night lies beyond the axis: it reaches as far as they do.
+        for source, chosen, more in ((self.accepted, ~bad, {}), (self.rejected, bad, signs)):
             part = series.take(chosen)
             error = np.nan_to_num(part.error)
-            source.data = {
+            source.data = more | {
                 "time": night_time(part.night),
                 "night": part.night.tolist(),
                 "value": shown[chosen],

@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from bokeh.models import Range1d
 from small_camera import Night
 from survey_tables import long_survey
 
+from calib.profile import DriftLimits
 from monitor.collect import Collector, Snapshot
 from monitor.collect_activity import Activity
+from monitor.collect_series import Series
 from monitor.collect_states import States
 from monitor.compute import band_health, judged, telling
 from monitor.pages.review_alerts import alerts_html
+from monitor.pages.review_markup import legend_html
+from monitor.palette import theme
+from monitor.plots.deviations import DeviationPlot
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,34 @@ def test_a_sentence_begins_with_the_worst(faulty: Night) -> None:
 @pytest.fixture(scope="module")
 def survey() -> Snapshot:
     return long_survey(40)
+
+
+def test_what_lies_beyond_the_axis_of_a_chart_is_a_triangle_that_the_legend_explains() -> None:
+    limits = DriftLimits(watch=1.0, drift=2.0)
+    plot = DeviationPlot(theme(False), title="J flat", unit="%", limits=limits, x_range=Range1d(0, 1), height=94)
+    values = np.array([0.1, 2.4, 5.47, -9.0, 2.7])
+    nights = np.array([f"1999-05-0{k}" for k in range(1, 6)], dtype=object)
+    series = Series(nights, values, np.full(5, 0.01), np.full(5, "Q1", dtype=object))
+    verdicts = {n: ("accepted" if k == 0 else "rejected", "") for k, n in enumerate(nights)}
+    plot.update(series, verdicts, "1999-05-03")
+    end, data = plot.figure.y_range.end, plot.rejected.data
+    assert 2.9 < end < 3.2
+    assert data["marker"] == ["x", "triangle", "inverted_triangle", "x"]
+    assert list(data["value"][[0, 3]]) == [2.4, 2.7]
+    assert 0.85 * end < data["value"][1] < end
+    assert -end < data["value"][2] < -0.85 * end
+    assert list(data["true"]) == list(values[1:])
+    assert list(plot.now.data["value"]) == [data["value"][1]]
+    assert "△</b> beyond the axis" in legend_html()
+
+
+def test_an_accepted_night_far_out_is_drawn_where_it_is() -> None:
+    limits = DriftLimits(watch=1.0, drift=2.0)
+    plot = DeviationPlot(theme(False), title="J flat", unit="%", limits=limits, x_range=Range1d(0, 1), height=94)
+    nights = np.array(["1999-05-01"], dtype=object)
+    plot.update(Series(nights, np.array([5.0]), np.array([0.1]), np.array(["Q1"], dtype=object)), {}, "")
+    assert list(plot.accepted.data["value"]) == [5.0]
+    assert plot.figure.y_range.end > 5
 
 
 def row(product: str, state: str, **more: Any) -> dict[str, Any]:
