@@ -76,11 +76,11 @@ class Review:
                 height=94,
             )
             self._plots[band, "dark"], self._plots[band, "flat"] = dark, flat
-            for plot in (dark, flat):
+            for plot, shown_read in ((dark, read), (flat, None)):
                 plot.figure.xaxis.visible = band == profile.bands[-1]
                 if band == profile.bands[-1]:
                     plot.figure.height = 114
-                plot.figure.on_event(Tap, self._tapper(plot))
+                plot.figure.on_event(Tap, self._tapper(plot, band, shown_read))
             panes = [pn.pane.Bokeh(p.figure, sizing_mode="stretch_width") for p in (dark, flat)]
             rows.append(pn.Row(*panes, sizing_mode="stretch_width", stylesheets=[PAIR_CSS]))
         self._legend = Html(css=LEGEND_CSS)
@@ -108,13 +108,14 @@ class Review:
 
         return decide
 
-    def _tapper(self, plot: DeviationPlot) -> Callable[[Any], None]:
+    def _tapper(self, plot: DeviationPlot, band: str, read: str | None) -> Callable[[Any], None]:
         def tapped(event: Any) -> None:
             nights = [n for s in (plot.accepted, plot.rejected) for n in s.data["night"]]
             if not nights:
                 return
             times = night_time(nights).astype("datetime64[ms]").astype(float)
-            self._session.go(page="night", night=nights[int(abs(times - event.x).argmin())])
+            night = nights[int(abs(times - event.x).argmin())]
+            self._session.go(page="night", night=night, band=band, read=read or self._session.view.read)
 
         return tapped
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bokeh.events import Tap
 from bokeh.models import Range1d
 from small_camera import Night
 from survey_tables import long_survey
@@ -20,7 +21,9 @@ from monitor.compute import band_health, judged, telling
 from monitor.pages.review_alerts import alerts_html
 from monitor.pages.review_markup import legend_html
 from monitor.palette import theme
+from monitor.plots.base import night_time
 from monitor.plots.deviations import DeviationPlot
+from monitor.session import Session
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,21 @@ def test_an_accepted_night_far_out_is_drawn_where_it_is() -> None:
     plot.update(Series(nights, np.array([5.0]), np.array([0.1]), np.array(["Q1"], dtype=object)), {}, "")
     assert list(plot.accepted.data["value"]) == [5.0]
     assert plot.figure.y_range.end > 5
+
+
+def test_a_click_in_a_chart_keeps_its_band_and_read(faulty: Night) -> None:
+    collector = Collector(faulty.root)
+    session = Session(collector, "?page=review&read=R1")
+    charts = session._page._plots  # type: ignore[union-attr]
+    night = faulty.date(3)
+    when = float(night_time([night]).astype(float)[0])
+    for band, kind, read in (("Ks", "flat", "R1"), ("H", "dark", session.snapshot.profile.responsivity.read)):
+        session.go(page="review", read="R1")
+        figure = charts[band, kind].figure
+        figure._trigger_event(Tap(figure, x=when, y=0.0))
+        view = session.view
+        assert (view.page, view.night, view.band, view.read) == ("night", night, band, read)
+    collector.archive.close()
 
 
 def row(product: str, state: str, **more: Any) -> dict[str, Any]:
