@@ -23,7 +23,7 @@ from monitor.desk_bar import PAGES as DESK_PAGES
 from monitor.desk_bar import DeskBar
 from monitor.desk_choices import choices
 from monitor.palette import Theme, theme
-from monitor.shell import RAIL_CSS, TOP_CSS, rail_html, top_html
+from monitor.shell import MISSED_CSS, RAIL_CSS, TOP_CSS, missed_html, rail_html, top_html
 
 __all__ = ["Page", "Session"]
 
@@ -96,6 +96,9 @@ class Session:
             on={"go": self._follow, "step": self._step, "night": self._choose_night, "theme": self._toggle_theme},
             css=TOP_CSS,
         )
+        # The night that was asked for and has no data; another is shown in its place.
+        self._missed = ""
+        self._missed_html = Html(css=MISSED_CSS, visible=False)
         self.main = pn.Column(sizing_mode="stretch_width", min_height=300)
         self.desk = Desk(self)
         self._bar = DeskBar(self)
@@ -124,6 +127,8 @@ class Session:
 
     def _open(self, view: View, *, push: bool, record: bool) -> None:
         with one_at_a_time():
+            if (view.page, view.night) != (self.view.page, self.view.night):
+                self._missed = ""
             self.view = view
             self._draw(push=push, record=record)
 
@@ -139,7 +144,7 @@ class Session:
             self.go(night=self.snapshot.step(self.night, int(by)))
 
     def _choose_night(self, night: str) -> None:
-        self.go(night=self.snapshot.near(night))
+        self.go(night=parse(f"night={night}").night)
 
     @property
     def night(self) -> str:
@@ -150,6 +155,7 @@ class Session:
 
     def _draw(self, *, push: bool = False, record: bool = True) -> None:
         with pn.io.hold():
+            self._follow_night()
             self.rail.html = str(rail_html(self))
             self.top.html = str(top_html(self))
             # A step back in the history changes the title alone; told even so, or the same step forward again would
@@ -158,6 +164,16 @@ class Session:
             self.browser.nav = {"search": search(self.view) if record else None, "push": push, "title": title}
             self._draw_page()
             self._bar.show(self.view.page, self.night)
+
+    def _follow_night(self) -> None:
+        """Let the address say which night is shown, and the page that it is not the one that was asked for."""
+        shown = self.night
+        if shown and self.view.night not in ("", shown):
+            self._missed, self.view = self.view.night, self.view.to(night=shown)
+        if self._missed in self.snapshot.nights:
+            self._missed = ""
+        self._missed_html.html = str(missed_html(self._missed, shown, self.snapshot.nights)) if self._missed else ""
+        self._missed_html.visible = bool(self._missed)
 
     def _foot(self) -> list[Any]:
         """Return what every page has beneath it: the bar of the desk, and what shows nothing by itself."""
@@ -179,7 +195,7 @@ class Session:
                 for panel in hidden:
                     panel.visible = False
                 self._page.panel.visible = True
-                self.main[:] = [self._page.panel, *hidden, *self._foot()]
+                self.main[:] = [self._missed_html, self._page.panel, *hidden, *self._foot()]
             else:
                 self._page.show(self.view, self.snapshot)
         except Exception as error:
@@ -188,7 +204,7 @@ class Session:
             words = str(error) if isinstance(error, CalibError) else f"{type(error).__name__}: {error}"
             self._kept.pop(key, None)
             self._page, self._page_key = None, ("", False)
-            self.main[:] = [Html(_FAILED.format(PAGES[self.view.page], words)), *self._foot()]
+            self.main[:] = [self._missed_html, Html(_FAILED.format(PAGES[self.view.page], words)), *self._foot()]
 
     def poll(self) -> None:
         """Look whether the archive has something new, and show it."""

@@ -12,7 +12,7 @@ from monitor.components.html import Safe, join
 if TYPE_CHECKING:
     from monitor.session import Session
 
-__all__ = ["RAIL_CSS", "TOP_CSS", "age_words", "rail_html", "top_html", "work_words"]
+__all__ = ["MISSED_CSS", "RAIL_CSS", "TOP_CSS", "age_words", "missed_html", "rail_html", "top_html", "work_words"]
 
 # Outlines drawn for this page, 24 × 24, in the colour of the text.
 _ICONS = {
@@ -80,6 +80,14 @@ def top_html(session: Session) -> Safe:
     )
 
 
+def missed_html(asked: str, shown: str, nights: tuple[str, ...]) -> Safe:
+    """Return that a night has no data, and which is shown in its place."""
+    place = "the newest night" if shown == nights[-1] else "the last night with data before it"
+    return Safe('<p class="missed" role="status">? No data of <b>{}</b>. Shown is <b>{}</b>, {}.</p>').format(
+        asked, shown, place
+    )
+
+
 def _person_html(session: Session) -> Safe:
     """Return who is signed in, in which role, and the way out; nothing where nobody signs in and all may decide."""
     person = session.person
@@ -129,6 +137,11 @@ RAIL_CSS = """
   .rail a { flex: 1; padding: 6px 0; font-size: 10px; border-left: 0; border-top: 3px solid transparent; }
   .rail a[aria-current] { border-top-color: var(--accent); }
 }
+"""
+
+MISSED_CSS = """
+.missed { margin: 0 0 10px; padding: 8px 14px; background: var(--panel); border: 1px solid var(--watch);
+  border-radius: 10px; }
 """
 
 TOP_CSS = """

@@ -35,6 +35,7 @@ from monitor.components.events import Inbox
 from monitor.components.turns import is_drawn, wait_for_browser, when_drawn
 from monitor.server import free_port, serve
 from monitor.session import Session
+from monitor.shell import missed_html
 
 
 def test_an_event_is_taken_once_and_in_order() -> None:
@@ -114,6 +115,38 @@ def test_every_page_shows_the_very_first_night(bare: Night, name: str) -> None:
         session.go(band=band)
         assert not failures(session), band
     session.collector.archive.close()
+
+
+def missed(session: Session) -> str:
+    """What the page says of a night without data."""
+    (words,) = [o.html for o in session.main if 'class="missed"' in getattr(o, "html", "") and o.visible] or [""]
+    return str(words)
+
+
+@pytest.mark.parametrize("name", ["review", "night"])
+def test_a_night_without_data_is_told_and_the_address_follows(faulty: Night, name: str) -> None:
+    last, before = faulty.date(4), "1999-01-01"
+    session = Session(Collector(faulty.root), f"?page={name}&night=2099-01-01&band=H")
+    assert f"No data of <b>2099-01-01</b>. Shown is <b>{last}</b>, the newest night." in missed(session)
+    assert 'role="status"' in missed(session)
+    assert session.browser.nav["search"] == f"?page={name}&night={last}&band=H"
+    assert not session.browser.nav["push"]
+    session.go(band="J")
+    assert "2099-01-01" in missed(session)
+    session.go(night=faulty.date(2))
+    assert not missed(session)
+    session.top._deliver("night", before)
+    assert f"No data of <b>{before}</b>. Shown is <b>{last}</b>" in missed(session)
+    assert session.view.night == last
+    session.top._deliver("night", "<b>")
+    assert not missed(session)
+    assert session.view.night == ""
+    session.collector.archive.close()
+
+
+def test_a_night_without_data_between_others_gives_way_to_the_one_before() -> None:
+    words = str(missed_html("1999-05-02", "1999-05-01", ("1999-05-01", "1999-05-03")))
+    assert "No data of <b>1999-05-02</b>. Shown is <b>1999-05-01</b>, the last night with data before it." in words
 
 
 def test_a_page_that_fails_says_so_and_leaves_the_others(faulty: Night, monkeypatch: pytest.MonkeyPatch) -> None:
