@@ -122,12 +122,21 @@ class Snapshot:
     @cached_property
     def periods(self) -> tuple[tuple[str, str], ...]:
         """(First night, band) of the hardware periods that were started; band empty where all are meant."""
+        standing = self._standing("period")
+        return tuple((n, "" if pd.isna(b) else b) for n, b in zip(standing["night"], standing["band"], strict=True))
+
+    def notes(self, night: str) -> list[Row]:
+        """Return the decisions that are remarks on a night, in order of their numbers."""
+        standing = self._standing("note")
+        return [{str(k): v for k, v in r.items()} for r in standing[standing["night"] == night].to_dict("records")]
+
+    def _standing(self, kind: str) -> pd.DataFrame:
+        """Return the decisions of a kind that nobody has taken back."""
         d = self.decisions
         if d.empty:
-            return ()
+            return d
         undone = set(d.loc[d["kind"] == "undo", "undoes"].dropna())
-        standing = d[(d["kind"] == "period") & ~d["id"].isin(undone)]
-        return tuple((n, "" if pd.isna(b) else b) for n, b in zip(standing["night"], standing["band"], strict=True))
+        return d[(d["kind"] == kind) & ~d["id"].isin(undone)]
 
     @cached_property
     def unsigned(self) -> tuple[str, ...]:

@@ -155,7 +155,9 @@ class Desk:
 
     def note(self, night: str) -> None:
         """Ask for a remark on a night."""
-        asked = Asked("Note", f"A remark on {night}, for everybody to read in the log.", button="Keep the note")
+        asked = Asked(
+            "Note", f"A remark on {night}, for everybody to read on its pages and in the log.", button="Keep the note"
+        )
         self._ask(asked, lambda form: {"kind": "note", "night": night})
 
     def undo(self, decision: Row) -> None:

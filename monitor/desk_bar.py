@@ -1,4 +1,4 @@
-"""The bar at the foot of the pages of a night: is it signed off, what waits, and the buttons of the routine."""
+"""The bar at the foot of the pages of a night: is it signed off, its notes, what waits, the buttons of the routine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.components.html import Html, Safe, join
 if TYPE_CHECKING:
     from monitor.session import Session
 
-__all__ = ["DeskBar", "signature_words"]
+__all__ = ["DeskBar", "notes_html", "signature_words"]
 
 PAGES = ("review", "night", "flats", "scans", "scan")
 
@@ -25,6 +25,19 @@ def signature_words(snapshot: Snapshot, night: str) -> tuple[str, str, str]:
     if signed.changed:
         return "watch", "▲", f"changed since it was signed off by {when}"
     return "good", "✓", f"signed off by {when}"
+
+
+def notes_html(snapshot: Snapshot, night: str) -> Safe:
+    """Return what was remarked on a night, by whom and when; nothing if nobody has said anything."""
+    lines = [
+        Safe("<li>{}, {} {} UTC: <q>{}</q></li>").format(n["who"], n["time"][:10], n["time"][11:16], n["reason"])
+        for n in snapshot.notes(night)
+    ]
+    if not lines:
+        return Safe("")
+    # Long remarks are read by scrolling: the bar must not cover the page.
+    words = '<ul class="notes" aria-label="notes on {}" tabindex="0" data-scroll="notes">{}</ul>'
+    return Safe(words).format(night, join(lines))
 
 
 class DeskBar:
@@ -112,7 +125,9 @@ def _bar(session: Session, night: str) -> Safe:
             )
         )
     buttons.append(Safe('<button id="desk-keys" data-act="keys" aria-label="keys" title="key ?">?</button>'))
-    return Safe('<div class="bar">{}<span class="grow"></span>{}</div>').format(join(parts), join(buttons))
+    return Safe('<div class="bar">{}{}<span class="grow"></span>{}</div>').format(
+        notes_html(snapshot, night), join(parts), join(buttons)
+    )
 
 
 BAR_CSS = """
@@ -123,6 +138,8 @@ BAR_CSS = """
 .bar .main { background: var(--accent); color: var(--panel); border-color: var(--accent); font-weight: 600; }
 .grow { flex: 1; }
 .sig { font-weight: 600; }
+.notes { flex-basis: 100%; max-height: 72px; margin: 0; padding: 2px 0 2px 18px; overflow-y: auto; }
+.notes q { white-space: pre-line; overflow-wrap: anywhere; }
 /* On a phone it would cover a third of the page: there it is the page's end. */
 @media (max-width: 700px) { :host { position: static; } .bar { padding: 6px 8px; } .grow { display: none; }
   .sig { flex-basis: 100%; } }

@@ -378,6 +378,25 @@ def test_where_nobody_signs_in_a_name_is_asked_for_and_remembered(archive: Night
     assert [d["who"] for d in decisions(archive)] == ["grace"]
 
 
+def test_a_note_stands_on_the_pages_of_its_night_until_it_is_taken_back(archive: Night) -> None:
+    night, session = archive.date(1), Session(Collector(archive.root), f"?page=night&night={archive.date(1)}")
+    assert "notes" not in session._bar.html.html
+    note = {"kind": "note", "night": night, "who": "Ada", "reason": "dew on the <window>"}
+    made = decide(Archive(archive.root), **note)
+    session.refresh()
+    for page in ("night", "review"):
+        session.go(page=page)
+        assert session._bar.html.visible
+        assert re.search(r"Ada, [\d-]{10} [\d:]{5} UTC: <q>dew on the &lt;window&gt;</q>", session._bar.html.html)
+    session.go(night=archive.date(2))
+    assert "dew on" not in session._bar.html.html
+    decide(Archive(archive.root), kind="undo", who="Ada", reason="of another night", undoes=made)
+    session.refresh()
+    session.go(night=night)
+    assert "dew on" not in session._bar.html.html
+    session.collector.archive.close()
+
+
 def test_an_onlooker_cannot_write_past_the_missing_buttons(archive: Night) -> None:
     """Whatever a browser sends, the role is asked for when it is written."""
     session = Session(Collector(archive.root), f"?page=review&night={archive.date(1)}", person=ONLOOKER)
