@@ -322,15 +322,18 @@ def _user() -> str:
         return ""
 
 
-def keys_of(own: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the keys of every page, and those of the page on screen."""
-    return [
-        ("← →", "night before, night after"),
-        ("u", "next night that is not signed off"),
+def keys_of(own: list[tuple[str, str]], *, routine: bool) -> list[tuple[str, str]]:
+    """Return the keys of every page and of the page on screen, those of the routine where it has a desk."""
+    desk = [
         ("s", "sign the night off"),
         ("a", "accept a product"),
         ("x", "reject a product"),
         ("n", "leave a note"),
+    ]
+    return [
+        ("← →", "night before, night after"),
+        ("u", "next night that is not signed off"),
+        *(desk if routine else []),
         *own,
         ("t", "light or dark"),
         ("1 … 8", "the pages"),

@@ -241,7 +241,8 @@ class Session:
         """Do what a button or key of the routine asks for, about the night on screen."""
         night, snapshot, desk = self.night, self.snapshot, self.desk
         if act == "keys":
-            desk.show_keys(keys_of(list(getattr(self._page, "told_keys", []))))
+            own = list(getattr(self._page, "told_keys", []))
+            desk.show_keys(keys_of(own, routine=self.view.page in DESK_PAGES))
         elif not night:
             return
         elif act == "unsigned":

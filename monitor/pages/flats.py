@@ -93,6 +93,7 @@ class Flats:
             "]": lambda: self._turn(1),
             "Escape": lambda: session.go(image=""),
         }
+        self.told_keys = [("[ ]", "sheet before, sheet after"), ("Escape", "close what “why” has opened")]
         self._controls = Html(on=act, css=GALLERY_CSS)
         self._gallery = PictureHtml(on=act, css=GALLERY_CSS)
         self.panel = pn.Column(self._controls, self._gallery, sizing_mode="stretch_width")

@@ -110,9 +110,17 @@ class Night:
             ",": lambda: self._cycle("image", -1),
             ".": lambda: self._cycle("image", 1),
         }
+        self.told_keys = [
+            ("b", "blink with another night, or stop"),
+            (", .", "image before, image after"),
+            ("[ ]", "band before, band after"),
+            ("r", "next read of the dark"),
+            ("z", "the whole array"),
+        ]
         for band in session.snapshot.bands:
             if key := band_key(session.snapshot.bands, band):
                 self.keys[key] = self._goer(band)
+                self.told_keys.append((key, f"band {band}"))
         self.panel = self._layout()
 
     def _layout(self) -> Any:

@@ -55,6 +55,7 @@ class Scan:
             "[": lambda: self._step_block(-1),
             "]": lambda: self._step_block(1),
         }
+        self.told_keys = [(", .", "frame before, frame after"), ("[ ]", "block before, block after")]
         self._scan: ScanData | None = None
         self._shown: dict[str, Any] = {}
         self._frame = self._block = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ from monitor.collect import Collector
 from monitor.collect_limits import History, Past
 from monitor.components.events import Inbox
 from monitor.components.turns import is_drawn, wait_for_browser, when_drawn
+from monitor.desk_bar import PAGES as DESK_PAGES
 from monitor.server import free_port, serve
 from monitor.session import Session
 from monitor.shell import missed_html
@@ -114,6 +116,20 @@ def test_every_page_shows_the_very_first_night(bare: Night, name: str) -> None:
     for band in ("", *session.snapshot.bands):
         session.go(band=band)
         assert not failures(session), band
+    session.collector.archive.close()
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_the_help_lists_the_keys_of_the_page(faulty: Night, name: str) -> None:
+    session = Session(Collector(faulty.root), f"?page={name}&night={faulty.date(1)}")
+    session._press("?")
+    listed = set(re.findall("<kbd>(.*?)</kbd>", session.desk.dialog.html))
+    assert session._page is not None
+    assert set(session._page.keys) <= listed
+    assert {"t", "u", "?"} <= listed
+    if name == "night":
+        assert {"b", ",", ".", "z", "j", "h", "k"} <= listed
+    assert ("s" in listed) == (name in DESK_PAGES)
     session.collector.archive.close()
 
 
