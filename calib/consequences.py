@@ -102,8 +102,9 @@ class Consequences:
         Scans that would need to be calibrated again.
     remade : list of (night, band)
         Responsivities to be made anew with another dark; their verdicts are settled then.
-    frames : int
-        Frames that would receive the sky offset of another block.
+    frames, own_frames : int
+        Frames that would receive the sky offset of another block than before, and those that would get back that of
+        their own.
     lost : list of (night, band, scan)
         Of the scans, those that could not be calibrated any more.
     """
@@ -114,12 +115,13 @@ class Consequences:
     scans: list[tuple[str, str, int]] = field(default_factory=list)
     remade: list[tuple[str, str]] = field(default_factory=list)
     frames: int = 0
+    own_frames: int = 0
     lost: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def nothing(self) -> bool:
         """Whether nothing that is computed would change."""
-        return not (self.flips or self.canonicals or self.scans or self.remade or self.frames)
+        return not (self.flips or self.canonicals or self.scans or self.remade or self.frames or self.own_frames)
 
 
 def what_would_follow(archive: Archive, profile: Profile, *new: Row, without: Iterable[int] = ()) -> Consequences:
@@ -306,5 +308,8 @@ def _offsets(
                 Flip(night, band, product, row["status"], verdict.status, verdict.cause, scan, row["block"])
             )
         if row["used_block"] != used:
-            found.frames += row["n_frames"]
+            if used == row["block"]:
+                found.own_frames += row["n_frames"]
+            else:
+                found.frames += row["n_frames"]
     touched.add((night, band, scan))

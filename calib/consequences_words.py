@@ -48,6 +48,9 @@ def summary_lines(found: Consequences) -> list[str]:
     if found.remade:
         nights = _many(len(found.remade), "responsivity").replace("responsivitys", "responsivities")
         lines.append(f"{nights} made anew with another dark; verdicts on them are settled then")
+    if found.own_frames:
+        whose = "gets back the sky offset of its" if found.own_frames == 1 else "get back the sky offset of their"
+        lines.append(f"{_many(found.own_frames, 'frame')} {whose} own block")
     if found.frames:
         verb = "receives" if found.frames == 1 else "receive"
         lines.append(f"{_many(found.frames, 'frame')} {verb} the sky offset of another block")

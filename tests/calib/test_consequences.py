@@ -117,6 +117,9 @@ def test_what_is_foretold_is_what_happens(case: str, archives: Callable[[str], t
     back = what_would_follow(Archive(night.root), small(), without=[number])
     assert set(back.canonicals) == set(found.canonicals)
     assert set(back.scans) == set(found.scans)
+    # Frames that had to do with another block's sky offset get back their own.
+    assert (back.frames, back.own_frames) == (0, found.frames)
+    assert bool(found.frames) == (case == "a sky offset is rejected")
     assert {place(f): f.after for f in back.flips if place(f) in foretold} == {place(f): f.before for f in found.flips}
 
 
@@ -179,12 +182,14 @@ def test_consequences_in_words() -> None:
         scans=[("1999-05-02", "J", 1), ("1999-05-02", "J", 2)],
         remade=[("1999-05-02", "J")],
         frames=1,
+        own_frames=46,
         lost=[("1999-05-02", "J", 2)],
     )
     assert summary_lines(found) == [
         "2 verdicts flip: 1 accepted → rejected, 1 rejected → accepted",
         "1 canonical changes, a quadrant by 0.50 % at most",
         "1 responsivity made anew with another dark; verdicts on them are settled then",
+        "46 frames get back the sky offset of their own block",
         "1 frame receives the sky offset of another block",
         "2 scans need to be calibrated again",
         "1 scan of them can no longer be calibrated: nothing usable is left",
