@@ -37,6 +37,8 @@ class Check:
         One sentence for help texts and hover labels.
     cause : str
         The words that name the cause when only this check fails.
+    signed : bool
+        Whether the value can be negative; sizes, counts, shares and ratios cannot.
     """
 
     subject: str
@@ -45,6 +47,7 @@ class Check:
     bound: Literal["min", "max"]
     meaning: str
     cause: str
+    signed: bool = False
 
 
 CHECKS: tuple[Check, ...] = (
@@ -96,6 +99,7 @@ CHECKS: tuple[Check, ...] = (
         "max",
         "positive skew of the samples in the worst 8×8 cell / sky level",
         "galaxy or bright star",
+        signed=True,
     ),
     Check(
         "sky_offset",

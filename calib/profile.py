@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from calib.checks import CHECKS, Limit, check_table
+from calib.checks import CHECKS, Check, Limit, check_table
 from calib.errors import ProfileError
 
 __all__ = ["Profile", "builtin_profiles", "load_profile", "parse_profile", "validate_profile"]
@@ -535,4 +535,15 @@ def _limit_faults(limits: dict[str, Any], qualifiers: set[str]) -> list[str]:
                 value = given[name][key]
                 if isinstance(value, float) and value != value:
                     faults.append(f"limits.{subject}.{name}.{key}: not a number")
+                elif _below_all(check, value):
+                    faults.append(
+                        f"limits.{subject}.{name}.{key}: what it limits is never negative (given: {_shown(value)})"
+                    )
     return faults
+
+
+def _below_all(check: Check, value: Any) -> bool:
+    """Return whether a limit is negative where no measured value can be; endless ones ask for no limit at all."""
+    if check.signed or not isinstance(value, int | float) or value >= 0:
+        return False
+    return check.bound == "max" or value > -float("inf")

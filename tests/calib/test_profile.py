@@ -341,6 +341,7 @@ def test_what_is_quiet_is_a_size_that_can_be_reckoned_with(size):
         ),
         ("gain_percent = { watch = 5.0", "gain_percent = { watch = 1" + "0" * 400, "drift.gain_percent.watch: above"),
         ("noisy_above = 2.5", "noisy_above = inf", "pixels.noisy_above: no number of a camera is as large as inf"),
+        ("gradient = { max = 0.7 }", "gradient = { max = -inf }", "limits.flat.gradient.max: what it limits is never"),
         ("reference_nights = 20", "reference_nights = -1", "canonical.reference_nights"),
         ("reference_nights = 20", "reference_nights = 0", "canonical.reference_nights"),
     ],

@@ -95,6 +95,21 @@ def test_what_is_no_number_is_told_and_cannot_be_saved(four_nights: Night, text:
     assert "what is wrong above comes first" in shown
 
 
+@pytest.mark.parametrize("name", [GRADIENT, "limits.flat.gradient.J", "limits.flat.range.min"])
+def test_a_negative_limit_of_what_is_never_negative_is_refused(four_nights: Night, name: str) -> None:
+    session = opened(four_nights)
+    act(session, f"set:{name}", "-0.5")
+    shown = markup(session)
+    assert f"{name}: what it limits is never negative (given: -0.5)" in shown
+    assert "what is wrong above comes first" in shown
+    act(session, f"set:{name}", "0")
+    assert "never negative" not in markup(session)
+
+
+def test_a_residue_may_be_negative_and_so_may_its_limit() -> None:
+    assert changed_profile(small(), {"limits.sky_offset.residue.max": -0.1})
+
+
 def test_what_the_profile_forbids_is_told(four_nights: Night) -> None:
     session = opened(four_nights)
     act(session, "set:drift.gain_percent.watch", "11")
