@@ -212,15 +212,21 @@ def pixel_html(
         elif layer.value is None:
             value = Safe('<span class="muted" title="{}">no data</span>').format(layer.reason)
         else:
-            v = float(layer.value[y, x])
-            s = float(layer.sigma[y, x]) if layer.sigma is not None else float("nan")
-            error = f" ± {number(s, kind.digits)}" if np.isfinite(s) else ""
-            value = Safe("<b>{}</b>{} {}").format(
-                number(v, kind.digits) if np.isfinite(v) else "no value", error, kind.unit if np.isfinite(v) else ""
-            )
-        cells.append(Safe("<div><span class=muted>{}</span><span class=num>{}</span></div>").format(kind.title, value))
+            error = float("nan") if layer.sigma is None else float(layer.sigma[y, x])
+            value = _value_words(float(layer.value[y, x]), error, kind.digits)
+        title = f"{kind.title} / {kind.unit}" if kind.unit else kind.title
+        cells.append(Safe("<div><span class=muted>{}</span><span class=num>{}</span></div>").format(title, value))
     return Safe('<section class="card pixel">{}<div class="values">{}</div><p role="status">{}</p></section>').format(
         head, join(cells), words
+    )
+
+
+def _value_words(value: float, error: float, digits: int) -> Safe:
+    """Return a pixel's value with its error; where there is no value its error says nothing."""
+    if not np.isfinite(value):
+        return Safe("<b>no value</b>")
+    return Safe("<b>{}</b>{}").format(
+        number(value, digits), f" ± {number(error, digits)}" if np.isfinite(error) else ""
     )
 
 

@@ -20,7 +20,7 @@ from monitor.compute_pixel import fit_pixel
 from monitor.compute_stretch import limits_of
 from monitor.compute_window import Window, bin_window, window_of
 from monitor.layer_store import LayerStore
-from monitor.pages.night_controls import band_key, place_words
+from monitor.pages.night_controls import band_key, pixel_html, place_words
 from monitor.pages.night_tables import cells_html, checks_html, number, signed_or_dash
 from monitor.palette import theme
 from monitor.plots.histogram import Histogram
@@ -274,6 +274,18 @@ def test_the_history_is_read_once(collector: Collector, monkeypatch: pytest.Monk
 def test_place_of_a_pixel() -> None:
     assert place_words(0, 0, (256, 256), (2, 2), (8, 8)) == "Q1, cell C00"
     assert place_words(255, 40, (256, 256), (2, 2), (8, 8)) == "Q2, cell C17"
+
+
+def test_a_pixel_without_a_value_has_no_error_and_every_unit_is_named() -> None:
+    value, sigma = (np.array([v], "f4") for v in ([np.nan, 1.25], [0.76, 0.11]))
+    one = {n: Layer(KINDS[n], value, sigma) for n in ("ratio", "responsivity")}
+    dead, alive = (str(pixel_html(x, 0, one, "Q1", (1, 2), "")) for x in (0, 1))
+    assert dead.count("<b>no value</b></span>") == 2
+    assert "±" not in dead
+    assert "<b>1.25</b> ± 0.11" in alive
+    for words in (dead, alive):
+        assert "<span class=muted>Ratio / %</span>" in words
+        assert "<span class=muted>Responsivity</span>" in words
 
 
 def test_keys_of_bands_do_not_collide() -> None:
