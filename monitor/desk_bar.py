@@ -30,7 +30,9 @@ def signature_words(snapshot: Snapshot, night: str) -> tuple[str, str, str]:
 def notes_html(snapshot: Snapshot, night: str) -> Safe:
     """Return what was remarked on a night, by whom and when; nothing if nobody has said anything."""
     lines = [
-        Safe("<li>{}, {} {} UTC: <q>{}</q></li>").format(n["who"], n["time"][:10], n["time"][11:16], n["reason"])
+        Safe("<li>note by {}, {} {} UTC: <q>{}</q></li>").format(
+            n["who"], n["time"][:10], n["time"][11:16], n["reason"]
+        )
         for n in snapshot.notes(night)
     ]
     if not lines:

@@ -81,6 +81,7 @@ def telling_views(faulty: Night) -> list[dict[str, str]]:
     jump, step, last = faulty.date(3), faulty.date(2), faulty.date(4)
     return [
         {"page": "review", "night": step},
+        {"page": "review", "night": "2099-01-01"},
         {"page": "night", "night": jump, "band": "Ks", "product": "dark R2-R1", "x": "10", "y": "20"},
         {"page": "night", "night": step, "band": "J", "product": "responsivity"},
         {"page": "night", "night": faulty.date(1), "band": "H"},

@@ -387,7 +387,9 @@ def test_a_note_stands_on_the_pages_of_its_night_until_it_is_taken_back(archive:
     for page in ("night", "review"):
         session.go(page=page)
         assert session._bar.html.visible
-        assert re.search(r"Ada, [\d-]{10} [\d:]{5} UTC: <q>dew on the &lt;window&gt;</q>", session._bar.html.html)
+        assert re.search(
+            r"note by Ada, [\d-]{10} [\d:]{5} UTC: <q>dew on the &lt;window&gt;</q>", session._bar.html.html
+        )
     session.go(night=archive.date(2))
     assert "dew on" not in session._bar.html.html
     decide(Archive(archive.root), kind="undo", who="Ada", reason="of another night", undoes=made)
