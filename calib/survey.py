@@ -36,6 +36,7 @@ from calib.archive.products import (
     sky_offsets_path,
 )
 from calib.canonical import age_nights
+from calib.errors import ArchiveError
 from calib.health import update_health
 from calib.ingest import register_files, sequences_of, supplied_files, used_hashes, write_outcomes
 from calib.memory import kept_memory
@@ -289,7 +290,7 @@ class _Run:
                 path = self.archive.root / name
                 stat = path.stat() if path.exists() else None
                 whole = stat is not None and stat.st_size == row["size"] and is_as_recorded(path, row["content_hash"])
-                if stat is not None and whole and not disagreement(self.archive, row):
+                if stat is not None and whole and self._agrees(row):
                     # Copied, or restored from a backup: another time, the same bytes.
                     values = {"mtime_ns": stat.st_mtime_ns}
                     connection.execute(sa.update(p).where(p.c.path == row["path"]).values(**values))
@@ -300,6 +301,13 @@ class _Run:
             if n:
                 self._unsettle(connection)
         return n
+
+    def _agrees(self, product: Row) -> bool:
+        """Whether a product that is as it was written says the same as the database."""
+        try:
+            return not disagreement(self.archive, product)
+        except ArchiveError:
+            return False
 
     def _unsettle(self, connection: sa.Connection) -> None:
         """Leave no word that all is settled, should this run end before its end."""

@@ -59,7 +59,7 @@ def disagreement(archive: Archive, product: Row) -> str:
         with fits.open(Path(archive.root) / product["path"], memmap=False) as hdus:
             return next(_differences(archive, product, hdus), "")
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(f"{product['path']} cannot be read: {error}") from error
+        raise ArchiveError(f"cannot be read: {error}") from error
 
 
 def _differences(archive: Archive, product: Row, hdus: fits.HDUList) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from astropy.io import fits
 from blake3 import blake3
 from small_camera import Night, assert_same, rows, run, survey_of, write_raw
 
@@ -225,6 +226,22 @@ def test_rows_that_are_gone_are_missed_and_made_again(name: str, settled: Night,
         assert connection.execute(sa.delete(table).where(*where)).rowcount
     archive.close()
     assert verified(settled.root)
+    run(settled.root, settled.raw)
+    assert verified(settled.root) == []
+    assert_same(settled.root, four_nights.root)
+
+
+def test_a_product_that_lacks_what_it_should_hold_is_named_and_made_again(settled: Night, four_nights: Night) -> None:
+    """It is as it was recorded: only its content tells."""
+    path, p, archive = settled.root / KINDS["dark"], schema.products, Archive(settled.root)
+    with fits.open(path) as hdus:
+        fits.HDUList([u for u in hdus if u.name != "INPUTS"]).writeto(path, overwrite=True)
+    values = {"content_hash": blake3(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
+    with archive.begin() as connection:
+        connection.execute(sa.update(p).where(p.c.path == KINDS["dark"]).values(**values))
+    archive.close()
+    (fault,) = verified(settled.root)
+    assert fault.startswith(f"{KINDS['dark']}: cannot be read: ")
     run(settled.root, settled.raw)
     assert verified(settled.root) == []
     assert_same(settled.root, four_nights.root)
