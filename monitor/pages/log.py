@@ -263,6 +263,8 @@ CSS = """
 .wide table { min-width: max-content; } .wide th { position: sticky; background: var(--panel); }
 td { font-size: 13px; max-width: 520px; overflow-wrap: anywhere; }
 .path { min-width: 260px; } .reason, .text, .notes, .began, .summary { min-width: 200px; }
+/* A whole sentence is seen beside the columns before it on a screen of 1440 pixels. */
+td.text { max-width: 330px; }
 .nowrap { white-space: nowrap; }
 .sorter { border: 0; background: none; padding: 0; min-height: 24px; font: inherit; color: inherit;
   white-space: nowrap; }
@@ -272,5 +274,5 @@ th[aria-sort=ascending], th[aria-sort=descending] { color: var(--ink); }
 .undone td { text-decoration: line-through; color: var(--muted); }
 input[type=search] { width: 220px; max-width: 60vw; }
 .supplied, .notrun { color: var(--muted); }
-@media (max-width: 700px) { .wide { max-height: none; } td { max-width: 260px; } }
+@media (max-width: 700px) { .wide { max-height: none; } td, td.text { max-width: 260px; } }
 """

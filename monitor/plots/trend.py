@@ -24,7 +24,7 @@ LONGEST_GAP = np.timedelta64(10, "D")
 # Markers at an edge of the axis are whole.
 _EDGE = 0.05
 # Words of a hardware period have a line of their own between title and axis.
-_STANDOFF_PX, _WORDS_PX = 10, 12
+_STANDOFF_PX, _WORDS_PX = 10, 16
 # Beyond these no one can use a digit, however small the formal error.
 _MOST_DIGITS = {"pixels": 0, "blocks": 0, "DN": 1, "e⁻": 2, "%": 3, "e⁻/DN": 3, "K": 2}
 _MARKERS = {"rejected": "x", "provisional": "circle_dot"}
