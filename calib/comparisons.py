@@ -90,8 +90,17 @@ class DarkImages:
         return cls(value, error, noise, (value - surroundings(value, good)).astype(np.float32), good, kept)
 
 
-def compare_with_flats(tonight: Flat, before: list[Flat], profile: Profile) -> Row:
-    """Compare a responsivity with the mean of others, in the order of their nights.
+def compare_with_flats(tonight: Flat, before: list[Flat], profile: Profile, last: Flat | None = None) -> Row:
+    """Compare a responsivity with the mean of others.
+
+    Parameters
+    ----------
+    tonight : Flat
+    before : list of Flat
+        In a cold start also of later nights.
+    profile : Profile
+    last : Flat, optional
+        The newest of them that is earlier than tonight: what was dead there has been told.
 
     Returns
     -------
@@ -108,8 +117,8 @@ def compare_with_flats(tonight: Flat, before: list[Flat], profile: Profile) -> R
         limit=2 * profile.drift.quiet.responsivity_percent,
         pixel_sigma=ratio.expected_percent,
     )
-    last = before[-1].value
-    dead = new_dead(tonight.value, tonight.error, standard.value, standard.good, last, profile.pixels.dead_below)
+    alive = np.full_like(tonight.value, np.inf) if last is None else last.value
+    dead = new_dead(tonight.value, tonight.error, standard.value, standard.good, alive, profile.pixels.dead_below)
     return {
         "values": {n: None if not np.isfinite(v) else v for n, v in ratio.values.items()},
         "cause": found.cause,
@@ -170,8 +179,8 @@ class _Comparison:
         """Read the images of a night."""
         raise NotImplementedError
 
-    def compare(self, tonight: Any, before: list[Any]) -> Row:
-        """Compare them with others."""
+    def compare(self, tonight: Any, before: list[Any], last: Any | None) -> Row:
+        """Compare them with others; ``last`` is the newest of these that is earlier, None if none is."""
         raise NotImplementedError
 
     def images(self, night: str) -> Any:
@@ -214,7 +223,9 @@ class _Comparison:
             known = self.archive.value(sa.select(c.c.outcome).where(c.c.key == key))
             if known is not None:
                 return dict(known)
-            self.new[key] = self.compare(self.images(night), [self.images(n) for n in standard])
+            last = max((n for n in standard if n < night), default=None)
+            images = self.images(night), [self.images(n) for n in standard]
+            self.new[key] = self.compare(*images, None if last is None else self.images(last))
         return self.new[key]
 
 
@@ -232,9 +243,9 @@ class FlatComparison(_Comparison):
         value, error = np.asarray(images["SCI"], np.float32), np.asarray(images["ERR"], np.float32)
         return Flat(value, error, usable(images["DQ"]) & np.isfinite(value))
 
-    def compare(self, tonight: Flat, before: list[Flat]) -> Row:
+    def compare(self, tonight: Flat, before: list[Flat], last: Flat | None) -> Row:
         """Compare it with the mean of others."""
-        return compare_with_flats(tonight, before, self.profile)
+        return compare_with_flats(tonight, before, self.profile, last)
 
     def __call__(self, night: str, standard: tuple[str, ...]) -> Verdict:
         """Return the verdict of the comparison checks."""
@@ -258,6 +269,6 @@ class DarkComparison(_Comparison):
         kept = images["COUNT"] / max(self.rows[night]["n_frames"], 1)
         return DarkImages.of(value, error, noise, usable(images["DQ"]) & np.isfinite(value), kept)
 
-    def compare(self, tonight: DarkImages, before: list[DarkImages]) -> Row:
+    def compare(self, tonight: DarkImages, before: list[DarkImages], last: DarkImages | None) -> Row:
         """Compare it with the mean of others."""
         return compare_with_darks(tonight, before, self._read, self.profile)

@@ -184,7 +184,7 @@ def load_sequence(
 
 
 # Times are told to the millisecond at best.
-_SAME_TIME_S = 5e-4
+SAME_TIME_S = 5e-4
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class _Used:
 def _begin_together(one: Identity, other: Identity) -> bool:
     if one.start_mjd is None or other.start_mjd is None:
         return False
-    return abs(one.start_mjd - other.start_mjd) * 86400 <= _SAME_TIME_S
+    return abs(one.start_mjd - other.start_mjd) * 86400 <= SAME_TIME_S
 
 
 def _known_frames(
@@ -215,7 +215,7 @@ def _known_frames(
     times = np.concatenate([u.time_mjd for u in used])
     numbers = np.repeat(np.arange(len(used)), [len(u.time_mjd) for u in used])
     for j, time_mjd in enumerate(frames.time_mjd):
-        for k in np.flatnonzero(np.abs(times - time_mjd) * 86400 <= _SAME_TIME_S):
+        for k in np.flatnonzero(np.abs(times - time_mjd) * 86400 <= SAME_TIME_S):
             if all(_equal(a[k], frames.raw[name][j], profile) for name, a in there.items()):
                 found[j] = numbers[k]
                 break

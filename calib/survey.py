@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from calib import __version__
 from calib.alerts import update_alerts
 from calib.archive import schema
-from calib.archive.agreement import disagreement, mark_damaged
+from calib.archive.agreement import can_be_made, disagreement, mark_damaged
 from calib.archive.database import Archive, upsert, utc_now
 from calib.archive.decisions import Rulings, active_decisions, decide, rulings
 from calib.archive.integrity import is_as_recorded
@@ -295,7 +295,13 @@ class _Run:
                     values = {"mtime_ns": stat.st_mtime_ns}
                     connection.execute(sa.update(p).where(p.c.path == row["path"]).values(**values))
                     continue
+                if whole and not can_be_made(self.archive, row):
+                    # Better a row that says something else, which `calib verify` tells, than neither row nor product.
+                    continue
                 n += 1
+                if whole and row["kind"] == "frames":
+                    # They may not be wanted any more; where they are, they are made anew with their scan.
+                    drop_product(connection, self.archive.root, name)
                 connection.execute(sa.delete(p).where(p.c.path == row["path"]))
                 mark_damaged(connection, row)
             if n:

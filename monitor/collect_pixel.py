@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from calib.archive.products import canonical_path, dark_path, responsivity_path
 from calib.errors import RawFileError
+from calib.night import SAME_TIME_S
 from calib.profile import Profile
 from calib.raw import read_frames
 from monitor.collect import Collector, Snapshot
@@ -132,7 +133,7 @@ def twilight_pixel(
     shape = next(iter(raw.values())).shape[1:]
     if not (0 <= y < shape[0] and 0 <= x < shape[1]):
         return TwilightPixel.nothing(f"no such pixel: the array has {shape[1]} × {shape[0]}")
-    order = _in_order_of(times, mjd)
+    order = _in_order_of(times, mjd, raw)
     if order is None:
         return TwilightPixel.nothing("the raw frames are not those the flat was made from; run calib again")
     note = "" if set(hashes) <= {h for role, _, h in inputs if role == "raw"} else "a raw file has changed since"
@@ -149,18 +150,29 @@ def _more(n: int) -> str:
     return f" and {n - 1} more" if n > 1 else ""
 
 
-def _in_order_of(times: NDArray[np.float64], mjd: NDArray[np.float64]) -> NDArray[np.intp] | None:
+def _in_order_of(
+    times: NDArray[np.float64], mjd: NDArray[np.float64], raw: Mapping[str, NDArray[Any]]
+) -> NDArray[np.intp] | None:
     """Return which frames the rows of a table stand for; None if they do not belong together."""
-    if len(times) != len(mjd):
+    there = np.arange(len(mjd)) if len(times) >= len(mjd) else _once(mjd, raw)
+    if len(times) != len(there):
         return None
-    if np.allclose(times, mjd, rtol=0, atol=1e-7):
-        return np.arange(len(times))
-    rows, frames = np.argsort(times, kind="stable"), np.argsort(mjd, kind="stable")
+    rows, frames = np.argsort(times, kind="stable"), there[np.argsort(mjd[there], kind="stable")]
     if not np.allclose(times[rows], mjd[frames], rtol=0, atol=1e-7):
         return None
     order = np.empty(len(times), np.intp)
     order[rows] = frames
     return order
+
+
+def _once(mjd: NDArray[np.float64], raw: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
+    """Return the frames without those that a file before has as well: these were left out of the flat."""
+    kept: list[int] = []
+    for j, time in enumerate(mjd):
+        same = [k for k in kept if abs(mjd[k] - time) * 86400 <= SAME_TIME_S]
+        if not any(all(np.array_equal(a[k], a[j]) for a in raw.values()) for k in same):
+            kept.append(j)
+    return np.array(kept, np.intp)
 
 
 def pixel_values(path: Path, names: Sequence[str], x: int, y: int) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from calib.archive.database import Archive
 from calib.archive.products import plain_text
 from calib.errors import ArchiveError
 
-__all__ = ["disagreement", "mark_damaged"]
+__all__ = ["can_be_made", "disagreement", "mark_damaged"]
 
 Row = dict[str, Any]
 
@@ -65,11 +65,11 @@ def disagreement(archive: Archive, product: Row) -> str:
 def _differences(archive: Archive, product: Row, hdus: fits.HDUList) -> Iterator[str]:
     primary, kind = hdus[0].header, product["kind"]
     yield from _unequal("PRODKEY", product["key"], primary["PRODKEY"])
-    parents = {
-        r["parent"] for r in archive.rows(sa.select(schema.lineage).where(schema.lineage.c.child == product["path"]))
-    }
-    if len(parents) != len(hdus["INPUTS"].data):
-        yield f"its lineage has {len(parents)} entries in the database, {len(hdus['INPUTS'].data)} in the product"
+    told = len(archive.rows(sa.select(schema.lineage).where(schema.lineage.c.child == product["path"])))
+    # Files of one name in several folders may be one entry.
+    held = len({(str(r["ROLE"]), str(r["NAME"])) for r in hdus["INPUTS"].data})
+    if told < held:
+        yield f"its lineage has {told} entries in the database, {held} in the product"
     if kind not in _TABLES:
         return
     table, place = _TABLES[kind]
@@ -124,6 +124,31 @@ def _unequal(what: str, told: Any, held: Any) -> Iterator[str]:
         same = told == held
     if not same:
         yield f"{what} is {told} in the database, {held} in the product"
+
+
+# Kind of a product → the type of the raw files that it is made from.
+_RAW = {"dark": "dark", "responsivity": "twilight", "sky-offsets": "scan", "frames": "scan"}
+
+
+def can_be_made(archive: Archive, product: Row) -> bool:
+    """Return whether the raw files are there that a product is made from; others are made from products.
+
+    Parameters
+    ----------
+    archive : Archive
+    product : dict
+        ``kind``, ``night``, ``band`` and ``scan`` of the product.
+    """
+    f, kind = schema.files, product["kind"]
+    if kind in _RAW:
+        where = [f.c.night == product["night"], f.c.band == product["band"], f.c.obs_type == _RAW[kind]]
+        where += [f.c.status == "used", *([f.c.scan == product["scan"]] if _RAW[kind] == "scan" else [])]
+    elif kind.startswith("supplied"):
+        where = [f.c.status == "supplied"]
+    else:
+        return True
+    paths = [Path(r["path"]) for r in archive.rows(sa.select(f.c.path).where(*where))]
+    return bool(paths) and all(path.exists() for path in paths)
 
 
 def mark_damaged(connection: sa.Connection, product: Row) -> None:

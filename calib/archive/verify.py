@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from calib.archive import schema
-from calib.archive.agreement import disagreement, mark_damaged
+from calib.archive.agreement import can_be_made, disagreement, mark_damaged
 from calib.archive.database import Archive
 from calib.archive.integrity import is_as_recorded
 from calib.archive.products import canonical_path, dark_path, frames_path, responsivity_path, sky_offsets_path
@@ -42,6 +42,8 @@ def verify_archive(archive: Archive, progress: Callable[[int, int, str], None]) 
         # Whatever it says of products may be wrong.
         return 0, [f"{archive.place.name}: {words}; {ANEW}" for words in damages]
     faults = []
+    # Rows first: what a run takes in meanwhile has its products recorded by the time these are read.
+    named = dict(_products_named(archive))
     rows = archive.rows(sa.select(schema.products).order_by(schema.products.c.path))
     for k, row in enumerate(rows):
         progress(k, len(rows), row["path"])
@@ -53,8 +55,9 @@ def verify_archive(archive: Archive, progress: Callable[[int, int, str], None]) 
             name = path.relative_to(archive.root).as_posix()
             if path.is_file() and name not in known:
                 faults.append(f"{name}: not recorded in the database")
-    without = {path: product for path, product in _products_named(archive) if path not in known}
-    _mark(archive, without.values())
+    without = [path for path in named if path not in known]
+    if without:
+        _mark(archive)
     return len(rows), [*faults, *(f"{path}: a row names it, no product is recorded" for path in without)]
 
 
@@ -80,14 +83,21 @@ def _let_run_notice(path: Path) -> None:
         os.utime(path)
 
 
-def _mark(archive: Archive, products: Any) -> None:
-    """Let the next run make these; it makes them as well if it is at work or the archive may not be written to."""
-    if not products:
-        return
-    with suppress(CalibError, OSError), archive.writing(), archive.begin() as connection:
-        for product in products:
-            mark_damaged(connection, product)
-        connection.execute(sa.delete(schema.meta).where(schema.meta.c.name == "settled"))
+def _mark(archive: Archive) -> None:
+    """Let the next run make the products that rows name and that are not recorded, as far as it can.
+
+    Nothing is marked while a run is at work, or where the archive may not be written to.
+    """
+    with suppress(CalibError, OSError), archive.writing():
+        # Looked at anew: none of it changes while nobody else writes.
+        known = {r["path"] for r in archive.rows(sa.select(schema.products.c.path))}
+        missing = [(path, product) for path, product in _products_named(archive) if path not in known]
+        marked = [product for _, product in missing if can_be_made(archive, product)]
+        with archive.begin() as connection:
+            for product in marked:
+                mark_damaged(connection, product)
+            if marked:
+                connection.execute(sa.delete(schema.meta).where(schema.meta.c.name == "settled"))
 
 
 def _products_named(archive: Archive) -> list[tuple[str, dict[str, Any]]]:

@@ -136,7 +136,8 @@ def _refuse_different(header: fits.Header, name: str, n: int) -> None:
         values = [header[name, k] for k in range(n)]
     except (fits.VerifyError, ValueError, TypeError, KeyError, IndexError) as error:
         raise Refusal(f"card {name} cannot be read") from error
-    if len({v.strip().upper() if isinstance(v, str) else v for v in values}) > 1:
+    said = {v.strip().upper() if isinstance(v, str) else v for v in values if not isinstance(v, fits.card.Undefined)}
+    if len(said - {"", None}) > 1:
         times = {2: "twice", 3: "three times"}.get(n, f"{n} times")
         raise Refusal(f"card {name} stands {times} with different values")
 

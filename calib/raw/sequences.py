@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ _UNFINISHED = {"part", "partial", "tmp", "crdownload"}
 
 # What tells an archive, and where its products lie; the archive imports this module.
 _DATABASES = {"archive.sqlite", "database.toml"}
-_OF_PRODUCTS = {"nights", "references", "supplied"}
+_PRODUCT = re.compile(
+    r"nights/\d{4}-\d\d-\d\d/[^/]+/((dark-[^/]+|responsivity|canonical)|scans/\d+/(sky-offsets|frames)-[^/]+)\.fits"
+    r"|references/[^/]+/[^/]+/(dark-[^/]+|responsivity)\.fits|supplied/[^/]+/(dark|flat|responsivity)[^/]*\.fits"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +105,8 @@ def _files_below(top: Path, visited: set[tuple[int, int]], own: str) -> Iterator
             raise RawFileError(top, f"cannot be listed: {error.strerror}") from error
         _log.warning("%s cannot be listed and is left out: %s", shown_path(error.filename), error.strerror)
 
+    archives: list[str] = []
+    told: set[str] = set()
     for folder, subfolders, names in os.walk(top, followlinks=True, onerror=complain):
         stat = os.stat(folder)
         if (stat.st_dev, stat.st_ino) in visited:
@@ -109,12 +115,16 @@ def _files_below(top: Path, visited: set[tuple[int, int]], own: str) -> Iterator
             continue
         visited.add((stat.st_dev, stat.st_ino))
         real_folder = os.path.realpath(folder)
-        products = _OF_PRODUCTS.intersection(subfolders) if _DATABASES.intersection(names) else set()
-        if products and real_folder != own:
-            _log.warning("%s is an archive: its products are left out", shown_path(folder))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in products)
+        if _DATABASES.intersection(names):
+            archives.append(real_folder)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in filter(_is_raw_name, sorted(names)):
             file = os.path.join(folder, name)
+            if (archive := _archive_of(os.path.join(real_folder, name), archives)) is not None:
+                if archive != own and archive not in told:
+                    told.add(archive)
+                    _log.warning("%s is an archive: its products are left out", shown_path(archive))
+                continue
             kind = _kind(file)
             # Among a hundred thousand files no more than links are followed one by one.
             if S_ISREG(kind):
@@ -122,6 +132,11 @@ def _files_below(top: Path, visited: set[tuple[int, int]], own: str) -> Iterator
             # A dangling link is listed, and refused by name later; pipes and sockets are nobody's data.
             elif S_ISLNK(kind) and (os.path.isfile(file) or not os.path.exists(file)):
                 yield os.path.realpath(file), file
+
+
+def _archive_of(file: str, archives: list[str]) -> str | None:
+    """Return the archive in which a file lies where products lie; None if it does in none."""
+    return next((a for a in archives if file.startswith(a + os.sep) and _PRODUCT.fullmatch(file[len(a) + 1 :])), None)
 
 
 def _kind(path: str) -> int:

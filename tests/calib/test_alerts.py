@@ -195,6 +195,13 @@ def test_a_column_dies_once_and_is_masked_from_that_night_on(tmp_path: Path) -> 
     assert not (before[:, 21] & flag("DEAD")).all()
 
 
+def test_a_column_that_dies_in_a_cold_start_is_told(tmp_path: Path) -> None:
+    survey = survey_of(7).with_fault(DeadColumn(night=4, column=21))
+    night = settled(survey, tmp_path, ("cold_start_nights = 3", "cold_start_nights = 6"))
+    counts = {r["night"]: r["pixels"]["counts"].get("dead", 0) for r in rows(night.root, "flats") if r["pixels"]}
+    assert {n: c for n, c in counts.items() if c} == {night.date(4): 64}
+
+
 def test_new_hot_pixels_are_counted_once(story: Night) -> None:
     (alert,) = alerts(story, metric="hot pixels")
     assert (alert["night"], alert["product"], alert["unit"]) == (story.date(26), "dark R2-R1", "px")

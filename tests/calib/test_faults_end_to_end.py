@@ -216,6 +216,16 @@ def test_frames_that_stand_in_two_files_count_once(name: str, kind: str, three: 
         assert second["notes"].endswith(f"10 of 24 frames are those of {part} and left out")
 
 
+def test_raw_files_may_lie_in_folders_named_as_those_of_an_archive_are(three: Night, tmp_path: Path) -> None:
+    for folder in three.raw.iterdir():
+        shutil.copytree(folder, tmp_path / "data" / "nights" / folder.name)
+    for _ in range(2):
+        report = run(tmp_path / "data", tmp_path / "data")
+    assert report.idle
+    assert len(rows(tmp_path / "data", "files")) == len(rows(three.root, "files"))
+    assert {r["status"] for r in rows(tmp_path / "data", "files")} == {"used"}
+
+
 def test_of_two_files_that_claim_to_be_the_same_scan_the_earlier_is_used(three: Night, tmp_path: Path) -> None:
     original = three.raw / three.date(1) / "J-scan-001.fits"
     late = Path(shutil.copy(original, tmp_path / "late.fits"))

@@ -105,12 +105,20 @@ def again(path, *cards):
 
 @pytest.mark.parametrize(
     ("card", "value"),
-    [("FILTER", "H"), ("OBSTYPE", "DARK"), ("DATE-OBS", "1999-05-03T04:00:00"), ("SCANNO", 8), ("FILTER", "")],
+    [("FILTER", "H"), ("OBSTYPE", "DARK"), ("DATE-OBS", "1999-05-03T04:00:00"), ("SCANNO", 8)],
 )
 def test_a_card_that_contradicts_itself_is_refused_by_name(tmp_path, card, value):
     path = again(CubeFile().write(tmp_path / "a.fits"), (card, value))
     refused(path, SURVEY, f"card {card} stands twice with different values")
     refused(again(path, (card, value)), SURVEY, f"card {card} stands three times with different values")
+
+
+@pytest.mark.parametrize("blank", ["", "   ", fits.card.UNDEFINED])
+def test_a_card_that_stands_again_without_a_value_says_nothing(blank, tmp_path):
+    path = CubeFile().write(tmp_path / "a.fits")
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header.append(fits.Card("FILTER", blank))
+    assert identify(path, SURVEY).band == identify(CubeFile().write(tmp_path / "b.fits"), SURVEY).band
 
 
 def test_cards_that_say_the_same_twice_or_matter_to_nobody_are_read(tmp_path):

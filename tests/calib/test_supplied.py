@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_supplied_masters_serve_where_there_are_no_own_nights(raw: Path, tmp_pat
         assert np.median(frames[0][good]) == pytest.approx(5600, rel=0.01)
         # Flat: the response is gone, what remains is noise.
         assert frames[:, good].mean(axis=0).std() < 30
+    assert run(archive, raw, camera()).idle
+
+
+def test_bad_pixels_of_one_name_in_two_folders_are_no_fault(raw: Path, tmp_path: Path) -> None:
+    (raw / "masters" / "more").mkdir()
+    shutil.copy(raw / "masters" / "badpix.fits", raw / "masters" / "more" / "badpix.fits")
+    archive = tmp_path / "archive"
+    run(archive, raw, camera())
+    assert verify_archive(Archive(archive), lambda *_: None)[1] == []
     assert run(archive, raw, camera()).idle
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from small_camera import Night, assert_same, rows, run, survey_of, write_raw
 
 from calib.archive import schema
 from calib.archive.database import Archive
-from calib.archive.products import frames_path
+from calib.archive.products import dark_path, frames_path, responsivity_path
 from calib.archive.verify import verify_archive
 
 
@@ -229,6 +230,47 @@ def test_rows_that_are_gone_are_missed_and_made_again(name: str, settled: Night,
     run(settled.root, settled.raw)
     assert verified(settled.root) == []
     assert_same(settled.root, four_nights.root)
+
+
+def test_a_night_that_comes_while_an_archive_is_verified_is_no_fault(settled: Night, four_nights: Night) -> None:
+    root, late = settled.root.with_name("growing"), four_nights.raw / four_nights.date(3)
+    others = [p for p in sorted(four_nights.raw.iterdir()) if p != late]
+    run(root, others)
+
+    def comes(done: int, total: int, what: str) -> None:
+        if done == total // 2:
+            run(root, [*others, late])
+
+    archive = Archive(root)
+    _, faults = verify_archive(archive, comes)
+    archive.close()
+    assert [f for f in faults if "a row names it" in f] == []
+    assert run(root, four_nights.raw).idle
+    assert_same(root, four_nights.root)
+
+
+def test_nothing_is_given_up_that_cannot_be_made_again(tmp_path: Path) -> None:
+    """A row that says something else than its intact product, products without a record; their raw files are gone."""
+    survey = survey_of(3, scans={1: 1})
+    raw, root = write_raw(survey, tmp_path / "raw"), tmp_path / "archive"
+    run(root, raw)
+    night = survey.night(1).date
+    shutil.rmtree(raw / night)
+    run(root, raw)
+    p, f, archive = schema.products, schema.flats, Archive(root)
+    with archive.begin() as connection:
+        for path in (dark_path(night, "J", "R1"), frames_path(night, "J", 1, "R1")):
+            assert connection.execute(sa.delete(p).where(p.c.path == path)).rowcount == 1
+        connection.execute(sa.update(f).where(f.c.night == night).values(gain=[], cause="made up"))
+    archive.close()
+    before = verified(root)
+    assert len(before) == 5
+    run(root, raw)
+    assert (root / responsivity_path(night, "J")).exists()
+    assert rows(root, "darks", night=night, band="J", read="R1")[0]["key"] != "damaged"
+    assert rows(root, "flats", night=night)[0]["key"] != "damaged"
+    assert [r["key"] == "damaged" for r in rows(root, "scans", night=night)] == [False, False]
+    assert sorted(verified(root)) == sorted(before)
 
 
 def test_a_product_that_lacks_what_it_should_hold_is_named_and_made_again(settled: Night, four_nights: Night) -> None:

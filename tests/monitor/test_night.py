@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.time import Time
 from bokeh.models import LinearColorMapper
-from small_camera import Night, small
+from small_camera import Night, rows, run, small
 
 from calib.archive.products import canonical_path, dark_path, responsivity_path
 from calib.flags import flag
@@ -224,6 +227,30 @@ def test_the_fit_of_a_pixel_is_that_of_the_product(collector: Collector) -> None
         assert fit.intercept_dn == pytest.approx(intercept, abs=1e-3)
         assert fit.chi2 == pytest.approx(chi2, rel=1e-4)
         assert fit.n_kept == count == fit.fate.count("kept")
+
+
+def test_the_fit_of_a_pixel_leaves_out_frames_that_stand_in_two_files(four_nights: Night, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for night in (1, 2, 3):
+        shutil.copytree(four_nights.raw / four_nights.date(night), raw / four_nights.date(night))
+    original = raw / NIGHT / f"{BAND}-twilight.fits"
+    with fits.open(original) as hdus:
+        for unit in hdus[1:]:
+            unit.data = unit.data[4:11]
+        hdus[0].header["DATE-OBS"] = Time(hdus["FRAMES"].data["TIME"][0], format="mjd").isot
+        hdus.writeto(original.with_name("A-part.fits"), checksum=True)
+    run(tmp_path / "archive", raw)
+    collector = Collector(tmp_path / "archive")
+    (part,) = rows(tmp_path / "archive", "files", path=str(original.with_name("A-part.fits")))
+    assert part["status"] in ("used", "duplicate")
+    samples = twilight_pixel(collector, RawStore(), collector.snapshot(), NIGHT, BAND, 3, 50)
+    assert samples.reason == ""
+    alone = Collector(four_nights.root)
+    whole = twilight_pixel(alone, RawStore(), alone.snapshot(), NIGHT, BAND, 3, 50)
+    for name, values in whole.raw.items():
+        assert sorted(samples.raw[name].ravel().tolist()) == sorted(values.ravel().tolist())
+    collector.archive.close()
+    alone.archive.close()
 
 
 def test_an_outlier_and_a_saturated_sample_are_told_apart(collector: Collector) -> None:
