@@ -52,7 +52,8 @@ STATES: dict[str, State] = {
 }
 
 # Bands are told apart by marker and line, never by a colour that means a state.
-BAND_MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
+# No triangles: these stand for what lies beyond an axis.
+BAND_MARKERS = ("circle", "square", "diamond", "hex", "star", "square_pin")
 
 
 @dataclass(frozen=True)

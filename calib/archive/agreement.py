@@ -56,7 +56,7 @@ def disagreement(archive: Archive, product: Row) -> str:
         If the product cannot be read.
     """
     try:
-        with fits.open(Path(archive.root) / product["path"], memmap=False) as hdus:
+        with fits.open(archive.root / product["path"], memmap=False) as hdus:
             return next(_differences(archive, product, hdus), "")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ArchiveError(f"cannot be read: {error}") from error

@@ -58,20 +58,19 @@ def hashed(parts: list[bytes]) -> str:
     return xxh3_128(b"".join(xxh3_128(part).digest() for part in parts)).hexdigest()
 
 
-def test_parts_are_headers_images_and_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("largest", "lengths"),
+    [(800, "2*2880+9600+1920+2880+2400+480+5760"), (799, "2*2880+3*3200+1920+2880+3*800+480+5760")],
+    ids=["small planes are one part", "each large plane is a part"],
+)
+def test_parts_are_headers_planes_and_tables(
+    largest: int, lengths: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(LARGEST_SMALL_PLANE, largest)
     recorded = written(tmp_path / "a.fits", 3)
-    parts = parts_of(tmp_path / "a.fits", small_planes=True)
+    parts = parts_of(tmp_path / "a.fits", small_planes=largest == 800)
     assert b"".join(parts) == (tmp_path / "a.fits").read_bytes()
-    assert recorded == f"xxh3:2*2880+9600+1920+2880+2400+480+5760:{hashed(parts)}"
-    assert is_as_recorded(tmp_path / "a.fits", recorded)
-
-
-@pytest.mark.usefixtures("large_planes")
-def test_each_plane_is_a_part_where_planes_are_large(tmp_path: Path) -> None:
-    recorded = written(tmp_path / "a.fits", 3)
-    parts = parts_of(tmp_path / "a.fits", small_planes=False)
-    assert b"".join(parts) == (tmp_path / "a.fits").read_bytes()
-    assert recorded == f"xxh3:2*2880+3*3200+1920+2880+3*800+480+5760:{hashed(parts)}"
+    assert recorded == f"xxh3:{lengths}:{hashed(parts)}"
     assert is_as_recorded(tmp_path / "a.fits", recorded)
 
 

@@ -25,6 +25,13 @@ def verified(root: Path) -> list[str]:
     return faults
 
 
+def assert_made_again(damaged: Night, sound: Night) -> None:
+    """After a run there is no fault, and everything is as it was."""
+    run(damaged.root, damaged.raw)
+    assert verified(damaged.root) == []
+    assert_same(damaged.root, sound.root)
+
+
 def test_a_settled_archive_has_no_fault(four_nights: Night) -> None:
     seen: list[tuple[int, int, str]] = []
     n, faults = verify_archive(Archive(four_nights.root), lambda *step: seen.append(step))
@@ -78,9 +85,7 @@ def test_a_product_that_was_altered_is_named_and_made_again(kind: str, settled: 
     data[len(data) // 2] ^= 0x10
     (settled.root / path).write_bytes(data)
     assert verified(settled.root) == [f"{path}: altered since it was recorded"]
-    run(settled.root, settled.raw)
-    assert verified(settled.root) == []
-    assert_same(settled.root, four_nights.root)
+    assert_made_again(settled, four_nights)
 
 
 def test_a_product_that_was_cut_off_stops_no_run(settled: Night, four_nights: Night) -> None:
@@ -99,9 +104,7 @@ def test_what_rotted_on_the_disk_is_made_again_once_it_was_found(settled: Night,
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert run(settled.root, settled.raw).idle
     assert verified(settled.root) == [f"{KINDS['responsivity']}: altered since it was recorded"]
-    run(settled.root, settled.raw)
-    assert verified(settled.root) == []
-    assert_same(settled.root, four_nights.root)
+    assert_made_again(settled, four_nights)
 
 
 def test_everything_deleted_is_made_again(settled: Night, four_nights: Night) -> None:
@@ -213,9 +216,7 @@ def test_a_row_that_says_something_else_than_its_product_is_named_and_made_again
     archive.close()
     (fault,) = verified(settled.root)
     assert fault.startswith(f"{KINDS[kind]}: {words} in the database, ")
-    run(settled.root, settled.raw)
-    assert verified(settled.root) == []
-    assert_same(settled.root, four_nights.root)
+    assert_made_again(settled, four_nights)
 
 
 @pytest.mark.parametrize("name", ["darks", "flats", "scans", "sky_offsets", "lineage", "products"])
@@ -227,9 +228,7 @@ def test_rows_that_are_gone_are_missed_and_made_again(name: str, settled: Night,
         assert connection.execute(sa.delete(table).where(*where)).rowcount
     archive.close()
     assert verified(settled.root)
-    run(settled.root, settled.raw)
-    assert verified(settled.root) == []
-    assert_same(settled.root, four_nights.root)
+    assert_made_again(settled, four_nights)
 
 
 def test_a_night_that_comes_while_an_archive_is_verified_is_no_fault(settled: Night, four_nights: Night) -> None:
@@ -284,9 +283,7 @@ def test_a_product_that_lacks_what_it_should_hold_is_named_and_made_again(settle
     archive.close()
     (fault,) = verified(settled.root)
     assert fault.startswith(f"{KINDS['dark']}: cannot be read: ")
-    run(settled.root, settled.raw)
-    assert verified(settled.root) == []
-    assert_same(settled.root, four_nights.root)
+    assert_made_again(settled, four_nights)
 
 
 @pytest.mark.sqlite("the file of the database is damaged")
