@@ -2,16 +2,18 @@
 
 The frames are touched twice: once for levels and offsets, once (when their block has its verdict and so its frames
 their offset) for the output, which streams: some frames are made while others are written; large frames do not stay in
-the cache in between and are read once more for what they are lifted by. The second pass begins
-behind the first, when the last blocks are concluded and there is room on the cores. To go on with both side by side was
-tried: it gains nothing in memory and costs a tenth more on the way to a file, because they are in each other's way in
+the cache in between and are read once more for what they are lifted by. All of it is one list of jobs, from which
+threads take what is next (`calib.in_order`). The second pass comes behind the first: to go on with both side by side
+was tried, gains nothing in memory and costs a tenth more on the way to a file, because they are in each other's way in
 the cache.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +22,12 @@ from numpy.typing import NDArray
 from calib.checks import Verdict, evaluate
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
-from calib.kernels import NoiseTerms, or_zero
-from calib.kernels.compiled import THREADS
+from calib.in_order import beforehand, deliver_in_order
+from calib.kernels import calibration_of, less_known
 from calib.profile import Profile, SkySettings
 from calib.scan_blocks import sky_offsets
 from calib.scan_frames import NO_NOISE, Final, Reads
-from calib.scan_noise import final_noise, noise_of_samples
+from calib.scan_noise import FinalNoise, noise_of_frames
 from calib.scan_pieces import CalibratedBlock, LastPass
 from calib.sky import SkyOffset, block_bounds
 from calib.sky_verdicts import Ruling, judge_offset, scan_status, substitutes, with_ruling
@@ -145,44 +147,47 @@ def calibrate_scan(
     minus = None if minus is None else np.ascontiguousarray(minus.reshape(n, n_pixels))
     mask = (dark.mask | canonical.mask).astype(np.int16)
     good = usable(mask) & ((mask & (flag("HOT") | flag("NOISY"))) == 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.where(usable(mask), 1 / canonical.value, np.nan).astype(np.float32).ravel()
-    offset = (-dark.value.ravel() * scale).astype(np.float32, copy=False)
+    scale, offset, counting = calibration_of(dark.value.ravel(), canonical.value.ravel(), usable(mask), good)
     bounds = block_bounds(n, profile.sky.block_frames)
-    reads = Reads(plus, minus, profile.detector.saturation_dn, scale, offset, good.ravel(), mask.shape)
+    reads = Reads(plus, minus, profile.detector.saturation_dn, scale, offset, counting, good.ravel(), mask.shape)
     level, shift = np.empty(n), np.empty(n)
-    with ThreadPoolExecutor(THREADS) as pool:
-        # Level of a frame, and how far from a likely one it is to be looked for.
-        hint = np.zeros(2)
-        underway = sky_offsets(pool, reads, bounds, level, hint, profile, release or _keep)
-        noise = noise_of_samples(dark.error, canonical.error, scale, profile, band, read) if errors else None
-        limits = profile.limits_for("sky_offset", band, read)
-        verdicts: list[Verdict] = []
+    # Level of a frame, and how far from a likely one it is to be looked for.
+    hint = np.zeros(2)
+    jobs, underway = sky_offsets(reads, bounds, level, hint, profile, release or _keep)
+    limits = profile.limits_for("sky_offset", band, read)
+    verdicts: list[Verdict] = []
 
-        def judged(k: int) -> Verdict:
-            while len(verdicts) <= k:
-                o, ruling = underway[len(verdicts)].result(), (rulings or {}).get(len(verdicts))
-                found = judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn)
-                verdicts.append(with_ruling(found, ruling))
-            return verdicts[k]
+    def judged(k: int) -> Verdict:
+        while len(verdicts) <= k:
+            o, ruling = underway[len(verdicts)].result(), (rulings or {}).get(len(verdicts))
+            found = judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn)
+            verdicts.append(with_ruling(found, ruling))
+        return verdicts[k]
 
-        def serving(k: int) -> int:
-            # An accepted offset serves its block whatever becomes of the others: no need to wait for them.
-            if judged(k).status == "accepted":
-                return k
-            judged(len(bounds) - 1)
-            return substitutes(verdicts)[k]
+    def serving(k: int) -> int:
+        # An accepted offset serves its block whatever becomes of the others: no need to wait for them.
+        if judged(k).status == "accepted":
+            return k
+        judged(len(bounds) - 1)
+        return substitutes(verdicts)[k]
 
-        finals = _Finals(reads, bounds, level, hint, mask, noise, profile.sky)
-        used: list[int] = []
+    describe, noise = beforehand(
+        functools.partial(noise_of_frames, dark.error, canonical.error, scale, profile, band, read)
+    )
+    finals = _Finals(reads, bounds, level, hint, mask.ravel().astype(np.uint8), noise if errors else None, profile.sky)
+    used: list[int] = []
 
-        def common(k: int) -> Future[Final]:
-            used.append(serving(k))
-            return pool.submit(finals.of, k, used[k], underway[used[k]].result())
+    def common(k: int) -> Callable[[], Final]:
+        used.append(serving(k))
+        return functools.partial(finals.of, k, used[k], underway[used[k]].result())
 
-        apart = profile.sky.leave_one_out or profile.sky.trend_degree > 0
-        last_pass = LastPass(pool, reads, bounds, level, shift, apart, release or _keep)
-        last_pass.run((common(k) for k in range(len(bounds))), sink or _drop, errors=errors, big_endian=big_endian)
+    apart = profile.sky.leave_one_out or profile.sky.trend_degree > 0
+    last_pass = LastPass(reads, bounds, level, shift, apart, release or _keep)
+    deliver_in_order(
+        itertools.chain(jobs, (describe,) if errors else (), last_pass.jobs(common(k) for k in range(len(bounds)))),
+        last_pass.rooms(errors=errors, big_endian=big_endian),
+        functools.partial(last_pass.deliver, sink or _drop),
+    )
     status, cause = scan_status(verdicts, used)
     return ScanCalibration(
         read,
@@ -202,8 +207,8 @@ class _Finals:
     bounds: tuple[tuple[int, int], ...]
     level: NDArray[np.float64]
     hint: NDArray[np.float64]
-    mask: NDArray[np.int16]
-    noise: NoiseTerms | None
+    flags: NDArray[np.uint8]
+    noise: Future[FinalNoise] | None
     sky: SkySettings
 
     def of(self, k: int, u: int, serving: SkyOffset) -> Final:
@@ -211,21 +216,21 @@ class _Finals:
         first, end = self.bounds[k][0], self.bounds[k][1] + 1
         own = u == k
         trend = serving.trend if own else None
-        bits = self.mask | serving.mask | (0 if own else flag("SUBST"))
+        bits = self.flags | serving.mask.ravel().astype(np.uint8) | np.uint8(0 if own else flag("SUBST"))
         error, share = serving.error.ravel(), 1 / serving.n_frames if own else 0.0
         offset, others = self.reads.offset, None
         if own and self.sky.leave_one_out:
             others = self.reads.others(first, end, self.level[first:end], self.sky.alpha, trend)
             error, share = others.error, 0.0
-            bits = bits | ((others.n_kept == 0).reshape(bits.shape) * np.int16(flag("NODATA")))
+            bits = bits | ((others.n_kept == 0) * np.uint8(flag("NODATA")))
             offset = offset + np.float32(np.nan_to_num(serving.median_dn))
         else:
-            offset = offset - or_zero(serving.value.ravel())
+            offset = less_known(offset, serving.value.ravel())
             if own and serving.n_frames == 1:
                 # A frame that is its own offset takes all of itself away: nothing is measured, so nothing has an error.
-                bits = bits | np.int16(flag("NODATA"))
-        terms = NO_NOISE if self.noise is None else final_noise(self.noise, error, own_share=share)
-        return Final(offset, terms, bits.ravel().astype(np.uint8), np.array([0, self.hint[1]]), first, others, trend)
+                bits = bits | np.uint8(flag("NODATA"))
+        terms = NO_NOISE if self.noise is None else self.noise.result().of(error, own_share=share)
+        return Final(offset, terms, bits, np.array([0, self.hint[1]]), first, others, trend)
 
 
 def _keep(first: int, end: int) -> None:

@@ -17,7 +17,7 @@ from calib.kernels import (
     finish_stretch,
     form_read,
     frame_shifts,
-    or_zero,
+    less_known,
     read_levels,
 )
 from calib.leave_one_out import Others, others_of
@@ -127,6 +127,8 @@ class Reads:
         A sample of which ``plus`` is not below this is NaN.
     scale, offset : ndarray of float32, shape (n_pixels,)
         1/canonical, and −dark/canonical in DN; NaN where a pixel has no calibration.
+    counting : ndarray of float32, shape (n_pixels,)
+        The scale of pixels that enter medians, NaN for the others.
     good : ndarray of bool, shape (n_pixels,)
         Pixels that enter medians.
     shape : tuple of int
@@ -138,6 +140,7 @@ class Reads:
     saturation_dn: float
     scale: NDArray[np.float32]
     offset: NDArray[np.float32]
+    counting: NDArray[np.float32]
     good: NDArray[np.bool_]
     shape: tuple[int, int]
 
@@ -161,7 +164,7 @@ class Reads:
 
     def levels(self, first: int, end: int, hint: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return the levels of some calibrated frames; the hint is that of `read_levels`."""
-        return read_levels(**self._formed(first, end), good=self.good, hint=hint)
+        return read_levels(**{**self._formed(first, end), "scale": self.counting}, hint=hint)
 
     def trimmed(self, first: int, end: int, levels: NDArray[np.float64], alpha: float) -> TrimmedReads:
         """Return the trimmed mean of some calibrated frames, still to be filled in."""
@@ -220,7 +223,7 @@ class Reads:
             above -= np.float32(level)
             if final.trend is not None:
                 above -= enlarged(final.trend.at(k), self.shape).ravel()
-            offset = offset - or_zero(final.others.offset(above))
+            offset = less_known(offset, final.others.offset(above))
         if final.trend is not None:
             offset = offset - enlarged(final.trend.own[k], self.shape).ravel()
         return offset
@@ -252,9 +255,8 @@ class Reads:
             if end - first > 1:
                 raise ValueError("frames with offsets of their own are lifted one at a time")
             offset = self._own_offset(first, level[0], final)
-        shift = frame_shifts(
-            **{**self._formed(first, end), "offset": offset}, level=level, good=self.good, hint=final.hint
-        )
+        formed = {**self._formed(first, end), "scale": self.counting, "offset": offset}
+        shift = frame_shifts(**formed, level=level, hint=final.hint)
         return Lifted(first, end, final, offset, shift)
 
     def finish_stretch(self, lifted: Lifted, start: int, stop: int, room: Room) -> FinishedFrames:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.in_order import Job, beforehand
 from calib.kernels import FinishedFrames
 from calib.kernels.compiled import THREADS
 from calib.kernels.finishing import TOGETHER
@@ -28,7 +29,8 @@ PIECE_SAMPLES = 1 << 19
 STRETCH_PIXELS = PIECE_SAMPLES // TOGETHER
 
 # Some frames of a block, the last excluded, and what they share.
-_Group = tuple[int, int, Future[Final]]
+_Group: TypeAlias = tuple[int, int, Future[Final]]
+_Job: TypeAlias = Job[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,6 @@ class LastPass:
 
     Attributes
     ----------
-    pool : ThreadPoolExecutor
     reads : Reads
     bounds : tuple of (first, last)
         Of each block, both included.
@@ -82,7 +83,6 @@ class LastPass:
         Told which frames are not needed for now.
     """
 
-    pool: ThreadPoolExecutor
     reads: Reads
     bounds: tuple[tuple[int, int], ...]
     level: NDArray[np.float64]
@@ -90,82 +90,81 @@ class LastPass:
     apart: bool
     release: Callable[[int, int], None]
 
-    def run(
-        self,
-        shared: Iterable[Future[Final]],
-        sink: Callable[[CalibratedBlock], None],
-        *,
-        errors: bool,
-        big_endian: bool,
-    ) -> None:
-        """Make all final frames and hand them over, piece by piece and in order.
+    def rooms(self, *, errors: bool, big_endian: bool) -> list[Room]:
+        """Return a room for a piece for each thread; ``errors`` and ``big_endian`` as in `calibrate_scan`."""
+        shape = min(self._together, len(self.level)), self.reads.n_pixels if self._small else STRETCH_PIXELS
+        return [Room(*shape, errors=errors, big_endian=big_endian) for _ in range(THREADS)]
+
+    def jobs(self, finals: Iterable[Callable[[], Final]]) -> Iterator[_Job]:
+        """Yield jobs that make all final frames, piece by piece; what prepares them delivers nothing.
 
         Parameters
         ----------
-        shared : iterable of Future
-            What the frames of each block have in common; asked for one block ahead.
-        sink : callable
-        errors, big_endian : bool
-            As in `calib.scan.calibrate_scan`.
+        finals : iterable of callable
+            Each makes what the frames of a block have in common; asked for one block ahead.
         """
-        small = 2 * self.reads.n_pixels <= PIECE_SAMPLES
-        together = self._together(small)
-        pieces = (self._whole_frames if small else self._stretches)(self._groups(shared, together))
-        shape = min(together, len(self.level)), self.reads.n_pixels if small else STRETCH_PIXELS
-        # Some pieces are made while the last one is on its way: their arrays are used again in turn.
-        rooms = [Room(*shape, errors=errors, big_endian=big_endian) for _ in range(THREADS + 1)]
-        waiting: deque[Future[CalibratedBlock]] = deque()
-        for make, room in zip(pieces, itertools.cycle(rooms), strict=False):
-            if len(waiting) == len(rooms):
-                self._deliver(waiting.popleft(), sink)
-            waiting.append(self.pool.submit(make, room))
-        while waiting:
-            self._deliver(waiting.popleft(), sink)
+        return (self._whole_frames if self._small else self._stretches)(finals)
 
-    def _deliver(self, piece: Future[CalibratedBlock], sink: Callable[[CalibratedBlock], None]) -> None:
-        made = piece.result()
+    def deliver(self, sink: Callable[[CalibratedBlock], None], made: CalibratedBlock) -> None:
+        """Hand over a piece, and let go of its raw frames where no later piece needs them."""
         sink(made)
         # Pieces come in order: with the last pixels of some frames nobody is at work on them any more.
         n, width = made.value.shape
         if made.start + width == self.reads.n_pixels:
             self.release(made.first, made.first + n)
 
-    def _together(self, small: bool) -> int:
-        if small:
+    @property
+    def _small(self) -> bool:
+        return 2 * self.reads.n_pixels <= PIECE_SAMPLES
+
+    @property
+    def _together(self) -> int:
+        if self._small:
             return PIECE_SAMPLES // self.reads.n_pixels
         return 1 if self.apart else TOGETHER
 
-    def _groups(self, shared: Iterable[Future[Final]], step: int) -> Iterator[_Group]:
-        """Yield up to ``step`` frames of a block at a time: first, end, and what they share."""
-        coming = iter(shared)
-        following = next(coming)
+    def _groups(self, finals: Iterable[Callable[[], Final]]) -> Iterator[_Job | _Group]:
+        """Yield some frames of a block at a time, and jobs that make what those of a block share."""
+        step = self._together
+        coming = iter(finals)
+        job, following = beforehand(next(coming))
+        yield job
         for begin, last in self.bounds:
             current = following
+            # What the frames of a block share is as large as many of them: it is made when it is needed next.
+            ahead = next(coming, None)
+            if ahead is not None:
+                job, following = beforehand(ahead)
+                yield job
             for first in range(begin, last + 1, step):
                 yield first, min(first + step, last + 1), current
-                if first == begin:
-                    # What the frames of a block share is as large as many of them: it is made when it is needed next.
-                    following = next(coming, current)
 
-    def _whole_frames(self, groups: Iterable[_Group]) -> Iterator[Callable[[Room], CalibratedBlock]]:
-        for group in groups:
-            yield functools.partial(self._finish, *group)
+    def _whole_frames(self, finals: Iterable[Callable[[], Final]]) -> Iterator[_Job]:
+        for group in self._groups(finals):
+            yield group if isinstance(group, Job) else Job(functools.partial(self._finish, *group))
 
     def _finish(self, first: int, end: int, shared: Future[Final], room: Room) -> CalibratedBlock:
         made = self.reads.finish(first, end, self.level[first:end], shared.result(), room)
         self.shift[first:end] = made.shift
         return CalibratedBlock.of(first, 0, made)
 
-    def _stretches(self, groups: Iterable[_Group]) -> Iterator[Callable[[Room], CalibratedBlock]]:
+    def _stretches(self, finals: Iterable[Callable[[], Final]]) -> Iterator[_Job]:
         n_pixels = self.reads.n_pixels
-        lifted = (self.pool.submit(self._lift, *group) for group in groups)
         before: Future[Lifted] | None = None
-        for some in itertools.chain(lifted, (None,)):
-            # The shifts of the next frames are given to a thread before these are finished: nobody waits for them.
+        for group in itertools.chain(self._groups(finals), (None,)):
+            if isinstance(group, Job):
+                yield group
+                continue
+            # The shifts of the next frames are found before these are finished: nobody waits for them.
+            lifted = None
+            if group is not None:
+                job, lifted = beforehand(functools.partial(self._lift, *group))
+                yield job
             if before is not None:
                 for start in range(0, n_pixels, STRETCH_PIXELS):
-                    yield functools.partial(self._finish_stretch, start, min(start + STRETCH_PIXELS, n_pixels), before)
-            before = some
+                    stop = min(start + STRETCH_PIXELS, n_pixels)
+                    yield Job(functools.partial(self._finish_stretch, start, stop, before))
+            before = lifted
 
     def _lift(self, first: int, end: int, shared: Future[Final]) -> Lifted:
         found = self.reads.lift(first, end, self.level[first:end], shared.result())

@@ -10,11 +10,11 @@ computes are in `calib.kernels.twins`.
 from calib.kernels.cells import CellAverages, cell_averages, cell_middles
 from calib.kernels.clipped import ClippedMean, clipped_mean
 from calib.kernels.finishing import FinishedFrames, finish_frames, finish_stretch, frame_shifts
-from calib.kernels.frames import form_read, read_levels
+from calib.kernels.frames import calibration_of, form_read, read_levels
 from calib.kernels.medians import finite_median, frame_medians
 from calib.kernels.networks import merging_network, sorting_network
 from calib.kernels.noise import NoiseTerms, sample_noise, scaled_sum_of_squares
-from calib.kernels.offsets import ZeroMedian, or_zero, zero_median
+from calib.kernels.offsets import ZeroMedian, less_known, zero_median
 from calib.kernels.slope import SlopeFit, robust_slope
 from calib.kernels.trimmed import TrimmedHalves, TrimmedMean, TrimmedReads, trimmed_halves, trimmed_mean
 from calib.kernels.words import native_16_bit, sum_big_endian, swap_and_sum
@@ -29,6 +29,7 @@ __all__ = [
     "TrimmedMean",
     "TrimmedReads",
     "ZeroMedian",
+    "calibration_of",
     "cell_averages",
     "cell_middles",
     "clipped_mean",
@@ -38,9 +39,9 @@ __all__ = [
     "form_read",
     "frame_medians",
     "frame_shifts",
+    "less_known",
     "merging_network",
     "native_16_bit",
-    "or_zero",
     "read_levels",
     "robust_slope",
     "sample_noise",

@@ -1,8 +1,8 @@
 """Final frames: formed anew, freed of their offset, lifted back to their level, with errors and masks.
 
-What a frame is to be lifted by is known when its whole has been seen. A small frame stays in the cache of a core
-meanwhile, and is finished there. A large one does not: the shifts of several are taken first, which writes nothing, and
-stretch after stretch is formed once more and finished, so that what leaves the chip is as much for any size of array.
+What a frame is to be lifted by is known when its whole has been seen. Small frames stay in the cache of the chip
+meanwhile, and are finished there. Large ones do not: their shifts are taken first, which writes nothing, and stretch
+after stretch is formed once more and finished, so that what leaves the chip is as much for any size of array.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.kernels.borrowing import borrowed
 from calib.kernels.compiled import F4, F8, kernel
 from calib.kernels.frames import CHUNK, medians_about, room_for_medians
 from calib.kernels.lanes import LANES
 from calib.kernels.medians import adapted_reach, has_middle, middle_between, row_median, scratch_for, take_about
 from calib.kernels.noise import NoiseTerms
-from calib.kernels.strips import final_strips, take_strips
+from calib.kernels.strips import final_strips, first_strips
 from calib.kernels.taking import SPARE
 from calib.kernels.words import big_endian, bits_of
 
@@ -32,10 +33,7 @@ __all__ = [
 _ZERO = np.float32(0)
 _NAN = np.float32(np.nan)
 
-# So many final samples stay in the cache of a core between their two passes: as many frames are finished together.
-_CACHED = 1 << 17
-
-# So many larger frames share what belongs to their pixels on its way from memory.
+# So many frames share what belongs to their pixels on its way from memory.
 TOGETHER = 8
 
 
@@ -82,8 +80,8 @@ def _one_and_mask(plus, calibration, flags, why, out, mask):  # type: ignore[no-
 @kernel
 def _finish_part(plus, minus, k, first, last, calibration, flags, why, good, low, high, value, mask, taken, counts):  # type: ignore[no-untyped-def]
     """Form pixels ``first`` to ``last`` (excluded) of frame k, say why some are missing, and take the middle ones."""
-    taking = plus, minus, *calibration, good, low, high, taken
-    done = take_strips(taking, (flags, *why, value, mask), k, first, last, counts)
+    taking = plus, minus, *calibration, good, low, high
+    done = first_strips(taking, (flags, *why, value, mask), k, first, last, taken, counts)
     if done < last:
         rest = slice(done, last)
         saturation, scale, offset = calibration
@@ -145,8 +143,9 @@ def _finish(  # type: ignore[no-untyped-def]
     plus, minus, calibration, level, good, noise, flags, why, hint, value, error, mask, shift, sums
 ):
     n, n_pixels = value.shape
-    constant, linear, quadratic = noise
-    together = max(1, min(n, _CACHED // n_pixels if n_pixels <= _CACHED else TOGETHER))
+    constant, linear, quadratic = borrowed(noise[0]), borrowed(noise[1]), borrowed(noise[2])
+    value, error, mask = borrowed(value), borrowed(error), borrowed(mask)
+    together = max(1, min(n, TOGETHER))
     taken = np.empty((together, n_pixels + SPARE), np.float32)
     counts = np.empty((together, 3), np.int64)
     scratch = scratch_for(n_pixels)
@@ -176,7 +175,8 @@ def _finish(  # type: ignore[no-untyped-def]
             if abs(shift[k]) < np.inf:
                 hint[0], hint[1] = shift[k], reach
                 known = shift[k]
-        for a in range(0, n_pixels, CHUNK):
+        # Backwards: what was written last is still at hand.
+        for a in range((n_pixels - 1) // CHUNK * CHUNK, -1, -CHUNK):
             b = min(a + CHUNK, n_pixels)
             for k in range(first, end):
                 lift = np.float32(shift[k]) if abs(shift[k]) < np.inf else _ZERO
@@ -247,7 +247,7 @@ def finish_frames(
 
 
 @kernel
-def _frame_shifts(plus, minus, calibration, level, good, hint, shift):  # type: ignore[no-untyped-def]
+def _frame_shifts(plus, minus, calibration, level, hint, shift):  # type: ignore[no-untyped-def]
     n, n_pixels = plus.shape
     together = max(1, min(n, TOGETHER))
     room = room_for_medians(together, n_pixels)
@@ -257,7 +257,7 @@ def _frame_shifts(plus, minus, calibration, level, good, hint, shift):  # type: 
         m = min(together, n - first)
         for j in range(m):
             guess[j] = level[first + j] - hint[0]
-        reach = medians_about(plus, minus, first, calibration, good, guess[:m], np.float32(hint[1]), room, median[:m])
+        reach = medians_about(plus, minus, first, calibration, guess[:m], np.float32(hint[1]), room, median[:m])
         for j in range(m):
             shift[first + j] = level[first + j] - median[j]
             if abs(shift[first + j]) < np.inf:
@@ -272,15 +272,16 @@ def frame_shifts(
     scale: F4,
     offset: F4,
     level: F8,
-    good: NDArray[np.bool_],
     hint: F8 | None = None,
 ) -> F8:
     """Return what is to be added to frames to restore their level, as `finish_frames` adds it.
 
     Parameters
     ----------
-    plus, minus, saturation_dn, scale, offset, level, good, hint
+    plus, minus, saturation_dn, offset, level, hint
         As in `finish_frames`.
+    scale : ndarray of float32, shape (n_pixels,)
+        As in `form_read`; a pixel that is not to count has a scale of NaN.
 
     Returns
     -------
@@ -290,7 +291,7 @@ def frame_shifts(
     shift = np.empty(len(level))
     plus, minus = np.ascontiguousarray(plus), None if minus is None else np.ascontiguousarray(minus)
     hint = np.zeros(2) if hint is None else hint
-    _frame_shifts(plus, minus, (np.float32(saturation_dn), scale, offset), level, good, hint, shift)
+    _frame_shifts(plus, minus, (np.float32(saturation_dn), scale, offset), level, hint, shift)
     return shift
 
 

@@ -26,8 +26,7 @@ from calib.kernels.taking import SPARE
 
 __all__ = [
     "CHUNK",
-    "form_one",
-    "form_pair",
+    "calibration_of",
     "form_part",
     "form_read",
     "medians_about",
@@ -50,11 +49,44 @@ _WARY = 8
 _ZERO = np.float32(0)
 _NAN = np.float32(np.nan)
 
+# What a pixel is calibrated with -----------------------------------------------------------------------------------
+
+
+@kernel
+def _calibration_of(dark, responsivity, usable, good, scale, offset, counting):  # type: ignore[no-untyped-def]
+    for i in range(scale.size):
+        s = np.float32(1) / responsivity[i] if usable[i] else _NAN
+        scale[i] = s
+        offset[i] = -dark[i] * s
+        counting[i] = s if good[i] else _NAN
+
+
+def calibration_of(dark: F4, responsivity: F4, usable: NDArray[np.bool_], good: NDArray[np.bool_]) -> tuple[F4, F4, F4]:
+    """Return scale and offset that `form_read` needs, and the scale of pixels that enter medians.
+
+    Parameters
+    ----------
+    dark, responsivity : ndarray of float, shape (n_pixels,)
+        DN and dimensionless.
+    usable, good : ndarray of bool, n_pixels values
+        Pixels that can be calibrated, and those of them that enter medians.
+
+    Returns
+    -------
+    scale, offset, counting : ndarray of float32, shape (n_pixels,)
+        1/responsivity, −dark/responsivity in DN, and 1/responsivity of good pixels; NaN for the others.
+    """
+    dark, responsivity = (np.ascontiguousarray(a, np.float32) for a in (dark, responsivity))
+    scale, offset, counting = out = tuple(np.empty(dark.shape, np.float32) for _ in range(3))
+    _calibration_of(dark, responsivity, usable.reshape(-1), good.reshape(-1), *out)
+    return scale, offset, counting
+
+
 # Form --------------------------------------------------------------------------------------------------------------
 
 
 @kernel
-def form_pair(plus, minus, calibration, level, none, out):  # type: ignore[no-untyped-def]
+def _form_pair(plus, minus, calibration, level, none, out):  # type: ignore[no-untyped-def]
     """Form a stretch of a frame from its two reads; see `form_part`."""
     saturation, scale, offset = calibration
     for i in range(out.size):
@@ -64,7 +96,7 @@ def form_pair(plus, minus, calibration, level, none, out):  # type: ignore[no-un
 
 
 @kernel
-def form_one(plus, calibration, level, none, out):  # type: ignore[no-untyped-def]
+def _form_one(plus, calibration, level, none, out):  # type: ignore[no-untyped-def]
     """Form a stretch of a frame from its only read; see `form_part`."""
     saturation, scale, offset = calibration
     for i in range(out.size):
@@ -94,9 +126,9 @@ def form_part(plus, minus, k, first, last, calibration, level, none, out):  # ty
     saturation, scale, offset = calibration
     here = saturation, scale[part], offset[part]
     if minus is None:
-        form_one(plus[k, part], here, level, none, out)
+        _form_one(plus[k, part], here, level, none, out)
     else:
-        form_pair(plus[k, part], minus[k, part], here, level, none, out)
+        _form_pair(plus[k, part], minus[k, part], here, level, none, out)
 
 
 @kernel
@@ -151,27 +183,25 @@ def room_for_medians(n, n_pixels):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _take_part(plus, minus, k, first, last, calibration, good, low, high, taken, counts):  # type: ignore[no-untyped-def]
+def _take_part(plus, minus, k, first, last, calibration, low, high, taken, counts):  # type: ignore[no-untyped-def]
     """Form pixels ``first`` to ``last`` (excluded) of frame k and append the samples in [low, high] to those taken."""
-    done = take_strips((plus, minus, *calibration, good, low, high, taken), None, k, first, last, counts)
+    done = take_strips((plus, minus, *calibration, None, low, high), k, first, last, taken, counts)
     if done < last:
         rest = np.empty(last - done, np.float32)
         form_part(plus, minus, k, done, last, calibration, _ZERO, _NAN, rest)
-        take_about(rest, good[done:last], low, high, taken, counts)
+        take_about(rest, None, low, high, taken, counts)
 
 
 @kernel
-def medians_about(plus, minus, first, calibration, good, guess, reach, room, median):  # type: ignore[no-untyped-def]
+def medians_about(plus, minus, first, calibration, guess, reach, room, median):  # type: ignore[no-untyped-def]
     """Take the medians of some frames from ``first`` on, passed together: each pixel's scale and offset serve all.
 
     Parameters
     ----------
     plus, minus, calibration
-        As in `form_part`.
+        As in `form_part`; a scale that is NaN leaves a pixel out.
     first : int
         The first frame.
-    good : ndarray of bool, shape (n_pixels,)
-        Which pixels count.
     guess : ndarray of float32, shape (n,)
         Where each median is likely to be, DN.
     reach : float32
@@ -187,7 +217,7 @@ def medians_about(plus, minus, first, calibration, good, guess, reach, room, med
         How far to look next time.
     """
     taken, counts, row, scratch = room
-    n, n_pixels = guess.size, good.size
+    n, n_pixels = guess.size, plus.shape[1]
     counts[:] = 0
     if reach > 0:
         chunk = n_pixels if n == 1 else CHUNK
@@ -195,7 +225,7 @@ def medians_about(plus, minus, first, calibration, good, guess, reach, room, med
             b = min(a + chunk, n_pixels)
             for j in range(n):
                 low, high = guess[j] - reach, guess[j] + reach
-                _take_part(plus, minus, first + j, a, b, calibration, good, low, high, taken[j], counts[j])
+                _take_part(plus, minus, first + j, a, b, calibration, low, high, taken[j], counts[j])
     looked = reach
     for j in range(n):
         if has_middle(counts[j]):
@@ -203,7 +233,7 @@ def medians_about(plus, minus, first, calibration, good, guess, reach, room, med
             reach = adapted_reach(looked, counts[j], abs(np.float32(median[j]) - guess[j]))
         else:
             form_part(plus, minus, first + j, 0, n_pixels, calibration, _ZERO, _NAN, row)
-            median[j], reach = row_median(row, good, guess[j], reach, scratch)
+            median[j], reach = row_median(row, None, guess[j], reach, scratch)
             off = abs(np.float32(median[j]) - guess[j])
             if looked > 0 and off < np.inf:
                 reach = reach_after_miss(reach, off)
@@ -211,12 +241,12 @@ def medians_about(plus, minus, first, calibration, good, guess, reach, room, med
 
 
 @kernel
-def _sampled_median(plus, minus, k, calibration, good, taken, otherwise):  # type: ignore[no-untyped-def]
+def _sampled_median(plus, minus, k, calibration, taken, otherwise):  # type: ignore[no-untyped-def]
     """Return about where the median of frame k is, from some of its samples; ``otherwise`` if these are too few."""
     saturation, scale, offset = calibration
     m = 0
-    step = max(good.size // _SAMPLED, _LEAST_STEP)
-    for j in range(good.size // step):
+    step = max(scale.size // _SAMPLED, _LEAST_STEP)
+    for j in range(scale.size // step):
         # Not every time the same column, nor one further each time: that may be a diagonal.
         i = j * step + (j * _SCATTER) % step
         p = np.float32(plus[k, i])
@@ -224,14 +254,14 @@ def _sampled_median(plus, minus, k, calibration, good, taken, otherwise):  # typ
             v = p * scale[i] + offset[i]
         else:
             v = (p - np.float32(minus[k, i])) * scale[i] + offset[i]
-        if good[i] and p < saturation and abs(v) < np.inf:
+        if p < saturation and abs(v) < np.inf:
             taken[m] = v
             m += 1
     return np.float32(median_of(taken[:m])) if m >= _ENOUGH else otherwise
 
 
 @kernel
-def _read_levels(plus, minus, calibration, good, hint, level):  # type: ignore[no-untyped-def]
+def _read_levels(plus, minus, calibration, hint, level):  # type: ignore[no-untyped-def]
     n, n_pixels = plus.shape
     room = room_for_medians(1, n_pixels)
     guess = np.empty(1, np.float32)
@@ -243,9 +273,9 @@ def _read_levels(plus, minus, calibration, good, hint, level):  # type: ignore[n
         foretold = np.float32(last + step)
         guess[0] = foretold
         if wary > 0:
-            guess[0] = _sampled_median(plus, minus, k, calibration, good, room[2], foretold)
+            guess[0] = _sampled_median(plus, minus, k, calibration, room[2], foretold)
         looked = reach
-        reach = medians_about(plus, minus, k, calibration, good, guess, reach, room, level[k : k + 1])
+        reach = medians_about(plus, minus, k, calibration, guess, reach, room, level[k : k + 1])
         if abs(level[k]) < np.inf:
             # Levels drift: the next is looked for as far from this one as this one is from the one before. Where that
             # would be in vain, because they leap, some samples of the next frames are asked first.
@@ -263,17 +293,14 @@ def read_levels(
     saturation_dn: float,
     scale: F4,
     offset: F4,
-    good: NDArray[np.bool_],
     hint: F8 | None = None,
 ) -> F8:
-    """Return the median of each frame that `form_read` would make, as `calib.kernels.frame_medians` takes it.
+    """Return the median of each frame that `form_read` would make.
 
     Parameters
     ----------
     plus, minus, saturation_dn, scale, offset
-        As in `form_read`.
-    good : ndarray of bool, shape (n_pixels,)
-        Which pixels count for the median; contiguous.
+        As in `form_read`; a pixel that is not to count has a scale of NaN: nothing more need be looked at.
     hint : ndarray, shape (2,), optional
         Level that is likely and how far from it to look, DN; 0 where nothing is known. Written anew from these frames.
         It makes medians cheap and changes nothing else; several threads may share it.
@@ -286,5 +313,5 @@ def read_levels(
     level = np.empty(len(plus))
     hint = np.zeros(2) if hint is None else hint
     plus, minus = np.ascontiguousarray(plus), None if minus is None else np.ascontiguousarray(minus)
-    _read_levels(plus, minus, (np.float32(saturation_dn), scale, offset), good, hint, level)
+    _read_levels(plus, minus, (np.float32(saturation_dn), scale, offset), hint, level)
     return level

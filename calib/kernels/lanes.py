@@ -72,6 +72,14 @@ class Lanes:
         """Return ``yes`` where these are true, ``no`` elsewhere."""
         return Lanes(self.builder, self.builder.select(self.value, self._value(yes), self._value(no)))
 
+    def least(self, other: Lanes) -> Lanes:
+        """Return the smaller ones of each two values."""
+        return (self < other).where(self, other)
+
+    def most(self, other: Lanes) -> Lanes:
+        """Return the larger ones of each two values."""
+        return (self < other).where(other, self)
+
     def positive(self) -> Lanes:
         """Return the values, 0 instead of negative ones."""
         return (self < 0.0).where(0.0, self)

@@ -179,8 +179,8 @@ def take_about(row, good, low, high, taken, counts):  # type: ignore[no-untyped-
     Parameters
     ----------
     row : ndarray of float32
-    good : ndarray of bool
-        Which values count.
+    good : ndarray of bool or None
+        Which values count; None for all.
     low, high : float32
     taken : ndarray of float32
     counts : ndarray of int64, shape (3,)
@@ -245,7 +245,7 @@ def _estimate(row, good, taken):  # type: ignore[no-untyped-def]
     m = 0
     for i in range(0, row.size, max(row.size // _SAMPLED, 1) | 1):  # an odd step: columns alternate
         v = row[i]
-        if good[i] and abs(v) < np.inf:
+        if abs(v) < np.inf and (good is None or good[i]):
             taken[m] = v
             m += 1
     if m < 20:
@@ -260,6 +260,7 @@ def _estimate(row, good, taken):  # type: ignore[no-untyped-def]
 def row_median(row, good, guess, reach, scratch):  # type: ignore[no-untyped-def]
     """Return the median of a frame over the pixels that count, and the reach to either side to look in next time.
 
+    ``good`` says which these are; None for all.
     The median is exact whatever the guess; a good one (that of the frame before) makes it cheap.
     """
     taken, counts = scratch

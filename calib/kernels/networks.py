@@ -7,6 +7,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.kernels.borrowing import borrowed
 from calib.kernels.compiled import kernel
 
 __all__ = ["exchange", "merging_network", "sort_rows", "sorting_network"]
@@ -90,5 +91,6 @@ def exchange(a, b):  # type: ignore[no-untyped-def]
 @kernel
 def sort_rows(tile, pairs, width):  # type: ignore[no-untyped-def]
     """Sort the first ``width`` columns of a tile over its rows by the pairs of a network."""
+    tile = borrowed(tile)
     for p in range(pairs.shape[0]):
         exchange(tile[pairs[p, 0], :width], tile[pairs[p, 1], :width])

@@ -11,7 +11,7 @@ from calib.kernels.compiled import F4, F8, kernel
 from calib.kernels.medians import row_median, scratch_for
 from calib.kernels.trimmed import TrimmedHalves
 
-__all__ = ["ZeroMedian", "or_zero", "zero_median"]
+__all__ = ["ZeroMedian", "less_known", "zero_median"]
 
 
 class ZeroMedian(NamedTuple):
@@ -88,14 +88,14 @@ def zero_median(fit: TrimmedHalves, good: NDArray[np.bool_], least: int) -> Zero
 
 
 @kernel
-def _or_zero(values, out):  # type: ignore[no-untyped-def]
+def _less_known(values, other, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
-        v = values[i]
-        out[i] = v if abs(v) < np.inf else np.float32(0)
+        v = other[i]
+        out[i] = values[i] - (v if abs(v) < np.inf else np.float32(0))
 
 
-def or_zero(values: F4) -> F4:
-    """Return values, shape ``(n_pixels,)``, with 0 where they are not finite."""
+def less_known(values: F4, other: F4) -> F4:
+    """Return ``values − other``, shape ``(n_pixels,)``, or the values where the other ones are not finite."""
     out = np.empty(values.shape, np.float32)
-    _or_zero(values, out)
+    _less_known(values, other, out)
     return out

@@ -39,6 +39,41 @@ def _total(values: Iterable[Lanes]) -> Lanes:
     return functools.reduce(operator.add, values)
 
 
+def _merged(a: list[Lanes], b: list[Lanes]) -> list[Lanes]:
+    pairs, order = merging_network(len(a), len(b))
+    v = [*a, *b]
+    _exchange(v, pairs)
+    return [v[k] for k in order]
+
+
+def _sorted(v: list[Lanes]) -> list[Lanes]:
+    if len(v) < 2:
+        return v
+    return _merged(_sorted(v[: len(v) // 2]), _sorted(v[len(v) // 2 :]))
+
+
+def _parted(a: list[Lanes], b: list[Lanes], cut: int) -> tuple[list[Lanes], list[Lanes]]:
+    """Return the lower and the upper half of two sorted lists together, ``cut`` values trimmed at each end of all.
+
+    Neither half is in order. ``b`` may have one value more; then the lower half has it.
+    """
+    if cut > len(a) // 2:
+        kept = _merged(a, b)[cut : len(a) + len(b) - cut]
+        middle = (len(kept) + 1) // 2
+        return kept[:middle], kept[middle:]
+    # Of two sorted lists the r smallest values are the smaller ones of each value of the one and its opposite of the
+    # other, read backwards (Batcher's bitonic merge). These rise and then fall, and of such a list the m largest are
+    # the larger ones of each two that are m apart, where at most m are left out. That saves most of a merge.
+    backwards = b[::-1]
+    lower = [x.least(y) for x, y in zip(a, backwards, strict=False)] + backwards[len(a) :]
+    upper = [x.most(y) for x, y in zip(a, backwards, strict=False)]
+    m = len(lower) - cut
+    low = [x.most(y) for x, y in zip(lower, lower[m:], strict=False)] + lower[cut:m]
+    m = len(upper) - cut
+    high = [x.least(y) for x, y in zip(upper, upper[m:], strict=False)] + upper[cut:m]
+    return low, high
+
+
 @intrinsic(prefer_literal=True)
 def _sort_strip(_typing, tile, column, n):  # type: ignore[no-untyped-def]
     """Sort `LANES` columns over their n rows in place; n must be a constant."""
@@ -62,27 +97,21 @@ def _trim_strip(_typing, tile, out, column, n, cut, cut_first, cut_second):  # t
         strip = Strip(builder, arguments[2])
         rows, ends, ends_first, ends_second = (a.literal_value for a in (n, cut, cut_first, cut_second))
         v = [strip.load(arguments[0], k) for k in range(rows)]
-        first, second = v[: rows // 2], v[rows // 2 :]
-        _exchange(first, sorting_network(len(first)))
-        _exchange(second, sorting_network(len(second)))
+        first, second = _sorted(v[: rows // 2]), _sorted(v[rows // 2 :])
         halves = [
             _total(half[trimmed : len(half) - trimmed])
             for half, trimmed in ((first, ends_first), (second, ends_second))
         ]
-        v = first + second
-        pairs, order = merging_network(len(first), len(second))
-        _exchange(v, pairs)
-        kept = [v[k] for k in order[ends : rows - ends]]
-        lower = (len(kept) + 1) // 2
-        low = _total(kept[:lower])
+        lower, upper = _parted(first, second, ends)
+        low = _total(lower)
         found = [
-            _total([low, *kept[lower:]]),
-            _total(x * x for x in kept),
+            _total([low, *upper]),
+            _total(x * x for x in lower + upper),
             low,
-            kept[0],
-            kept[-1],
+            functools.reduce(Lanes.least, lower),
+            functools.reduce(Lanes.most, upper or lower),
             *halves,
-            v[order[-1]],
+            first[-1].most(second[-1]),
         ]
         for row, value in enumerate(found):
             strip.store(value, arguments[1], row)

@@ -16,7 +16,6 @@ from calib.kernels.compiled import kernel
 from calib.kernels.lanes import all_lanes, call_by_name
 
 __all__ = [
-    "COUNTS",
     "SPARE",
     "VECTOR_BYTES",
     "finite",
@@ -61,23 +60,27 @@ def nonzero(builder: ir.IRBuilder, values: Any) -> Any:
 
 
 def take_lanes(builder: ir.IRBuilder, values: Any, valid: Any, low: Any, high: Any, place: Any) -> list[Any]:
-    """Write the valid lanes in [low, high] from ``place`` on; return the counts of `take_within`."""
+    """Write the valid lanes in [low, high] from ``place`` on; return how many lie up to ``high``, there, and are valid.
+
+    Truths about lanes are dear: they are made in few places of a processor, and counted in another.
+    """
     counted = ir.IntType(values.type.count)
-    below = builder.and_(valid, builder.fcmp_ordered("<", values, low))
-    above = builder.and_(valid, builder.fcmp_ordered(">=", values, low))
-    inside = builder.and_(above, builder.fcmp_ordered("<=", values, high))
+    le, ge = builder.fcmp_ordered("<=", values, high), builder.fcmp_ordered(">=", values, low)
+    up_to_high = builder.and_(valid, le)
+    inside = builder.and_(valid, builder.and_(le, ge))
     _compress(builder, values, inside, place)
     return [
-        builder.zext(builder.ctpop(builder.bitcast(mask, counted)), ir.IntType(64)) for mask in (below, inside, valid)
+        builder.zext(builder.ctpop(builder.bitcast(mask, counted)), ir.IntType(64))
+        for mask in (up_to_high, inside, valid)
     ]
 
 
-COUNTS = types.UniTuple(types.int64, 3)
+_COUNTS = types.UniTuple(types.int64, 3)
 
 
 @intrinsic
 def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[no-untyped-def]
-    """Take those of a vector of values from i on that lie in [low, high]; return the counts of `take_within`."""
+    """Take those of a vector of values from i on that lie in [low, high]; return the counts of `take_lanes`."""
     lanes = VECTOR_BYTES // (source.dtype.bitwidth // 8)
 
     def code(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -98,9 +101,9 @@ def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[
         if good != types.none:
             valid = builder.and_(valid, nonzero(builder, load(1, ir.IntType(8))))
         counts = take_lanes(builder, values, valid, lowest, highest, place(5, arguments[6]))
-        return context.make_tuple(builder, COUNTS, counts)
+        return context.make_tuple(builder, _COUNTS, counts)
 
-    return COUNTS(source, good, i, low, high, taken, n), code
+    return _COUNTS(source, good, i, low, high, taken, n), code
 
 
 @kernel
@@ -111,7 +114,7 @@ def take_rows(source, good, rows, low, high, taken, n):  # type: ignore[no-untyp
     """
     first, step, number, width = rows
     before = n
-    below = 0
+    up_to_high = 0
     valid = 0
     lanes = VECTOR_BYTES // source.itemsize
     whole = width - width % lanes
@@ -119,18 +122,18 @@ def take_rows(source, good, rows, low, high, taken, n):  # type: ignore[no-untyp
         start = first + j * step
         for i in range(start, start + whole, lanes):
             some = _take_strip(source, good, i, low, high, taken, n)
-            below += some[0]
+            up_to_high += some[0]
             n += some[1]
             valid += some[2]
         for i in range(start + whole, start + width):
             v = source[i]
             if abs(v) < np.inf and (good is None or good[i]):
                 valid += 1
-                below += v < low
+                up_to_high += v <= high
                 if low <= v <= high:
                     taken[n] = v
                     n += 1
-    return below, n - before, valid
+    return up_to_high - (n - before), n - before, valid
 
 
 @kernel

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.kernels.borrowing import borrowed
 from calib.kernels.compiled import F4, F8, LEAST_PIXELS, PITCH, TILE, kernel
-from calib.kernels.frames import form_one, form_pair
+from calib.kernels.frames import form_part
 from calib.kernels.networks import merging_network, sort_rows, sorting_network
-from calib.kernels.prefetching import prefetch_part
 from calib.kernels.straight import MOST_ROWS, call_on_tile, trimming_code
+from calib.kernels.strips import form_strips
 
 __all__ = ["TrimmedHalves", "TrimmedMean", "TrimmedReads", "trimmed_halves", "trimmed_mean"]
 
@@ -45,19 +46,13 @@ def _take_away(image, weight, row):  # type: ignore[no-untyped-def]
 @kernel
 def _load(plus, minus, calibration, levels, trend, first, last, tile):  # type: ignore[no-untyped-def]
     """Form some pixels of all frames; what is missing is +inf, so that it sorts behind everything else."""
-    saturation, scale, offset = calibration
-    here = saturation, scale[first:last], offset[first:last]
+    # The next tile's samples are a row's next: asked for now, they are there when they are needed.
+    forming = plus, minus, *calibration
     for k in range(tile.shape[0]):
-        # The next tile's samples are a row's next: asked for now, they are there when they are needed.
-        prefetch_part(plus[k], last, last + TILE)
-        if minus is not None:
-            prefetch_part(minus[k], last, last + TILE)
-        if minus is None:
-            form_one(plus[k, first:last], here, levels[k], np.float32(np.inf), tile[k, : last - first])
-        else:
-            form_pair(
-                plus[k, first:last], minus[k, first:last], here, levels[k], np.float32(np.inf), tile[k, : last - first]
-            )
+        done = form_strips(forming, levels[k], k, first, last, tile)
+        if done < last:
+            rest = tile[k, done - first : last - first]
+            form_part(plus, minus, k, done, last, calibration, levels[k], np.float32(np.inf), rest)
         if trend is not None:
             for d in range(trend[0].shape[1]):
                 _take_away(trend[1][d, first:last], trend[0][k, d], tile[k, : last - first])
@@ -117,55 +112,52 @@ def _close(sums, m, cut, mean, error, low_mean):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add(total, squares, row):  # type: ignore[no-untyped-def]
+def _bounds(count, alpha, cut, half, end):  # type: ignore[no-untyped-def]
+    for i in range(count.size):
+        m = count[i]
+        c = np.int32(alpha * m)
+        cut[i] = c
+        half[i] = c + (m - 2 * c + 1) // 2
+        end[i] = m - c
+
+
+@kernel
+def _add_rank(rank, row, cut, half, end, total, squares, low_total, low, high):  # type: ignore[no-untyped-def]
+    """Add the samples of a rank to the sums of those pixels that keep it."""
     for i in range(row.size):
-        v = row[i]
+        kept = (cut[i] <= rank) & (rank < end[i])
+        v = row[i] if kept else np.float32(0)
         total[i] += v
         squares[i] += v * v
+        low_total[i] += v if rank < half[i] else np.float32(0)
+        low[i] = row[i] if rank == cut[i] else low[i]
+        high[i] = v if kept else high[i]
 
 
 @kernel
-def _trimmed_pixel(tile, order, alpha, i, m, mean, error, low_mean):  # type: ignore[no-untyped-def]
-    # A pixel that lacks samples: ranks are counted among the valid ones, which the sort has put first.
-    mean[i] = np.nan
-    error[i] = np.nan
-    low_mean[i] = np.nan
-    if m == 0:
-        return
-    cut = int(alpha * m)
-    half = cut + (m - 2 * cut + 1) // 2
-    total = np.float32(0)
-    squares = np.float32(0)
-    for k in range(cut, m - cut):
-        v = tile[order[k], i]
-        total += v
-        squares += v * v
-        if k == half - 1:
-            low_mean[i] = total / np.float32(half - cut)
-    mean[i] = total / np.float32(m - 2 * cut)
-    if m > 1:
-        error[i] = _winsorised(total, squares, tile[order[cut], i], tile[order[m - cut - 1], i], m, cut)
+def _close_uneven(sums, count, cut, half, end, mean, error, low_mean):  # type: ignore[no-untyped-def]
+    # Without a sample it is 0 / 0, and so NaN; a single one has no error.
+    for i in range(count.size):
+        mean[i] = sums[0, i] / np.float32(end[i] - cut[i])
+        low_mean[i] = sums[2, i] / np.float32(half[i] - cut[i])
+        m = np.float64(count[i])
+        error[i] = _winsorised(sums[0, i], sums[1, i], sums[3, i], sums[4, i], m, cut[i]) if m > 1 else np.nan
 
 
 @kernel
-def _trimmed_tile(tile, order, alpha, c, mean, error, low_mean):  # type: ignore[no-untyped-def]
-    """Average sorted rows; ``order`` says which row of the tile holds which rank, ``c`` counts the valid samples."""
-    n = order.size
-    width = c.size
+def _trimmed_tile(tile, order, alpha, count, mean, error, low_mean):  # type: ignore[no-untyped-def]
+    """Average sorted rows; ``order`` says which row of the tile holds which rank, ``count`` counts the valid samples.
+
+    Ranks are counted among the valid samples of each pixel, which the sort has put first.
+    """
+    width = count.size
+    tile = borrowed(tile)
     sums = np.zeros((5, width), np.float32)
-    cut = int(alpha * n)
-    half = cut + (n - 2 * cut + 1) // 2
-    for k in range(cut, n - cut):
-        _add(sums[0], sums[1], tile[order[k], :width])
-        if k == half - 1:
-            sums[2] = sums[0]
-    if n > 1:
-        sums[3] = tile[order[cut], :width]
-        sums[4] = tile[order[n - cut - 1], :width]
-        _close(sums, n, cut, mean, error, low_mean)
-    for i in range(width):
-        if c[i] < n or n == 1:
-            _trimmed_pixel(tile, order, alpha, i, c[i], mean, error, low_mean)
+    cut, half, end = np.empty((3, width), np.int32)
+    _bounds(count, alpha, cut, half, end)
+    for rank in range(order.size):
+        _add_rank(rank, tile[order[rank], :width], cut, half, end, sums[0], sums[1], sums[2], sums[3], sums[4])
+    _close_uneven(sums, count, cut, half, end, mean, error, low_mean)
 
 
 @kernel

@@ -26,6 +26,7 @@ from calib.kernels import (
 )
 
 __all__ = [
+    "calibration_of",
     "cell_averages",
     "cell_middles",
     "clipped_mean",
@@ -35,8 +36,8 @@ __all__ = [
     "form_read",
     "frame_medians",
     "frame_shifts",
+    "less_known",
     "native_16_bit",
-    "or_zero",
     "read_levels",
     "robust_slope",
     "sample_noise",
@@ -227,11 +228,17 @@ def frame_medians(frames: F4, good: Kept) -> F8:
     return np.array([np.median(values) if len(values) else np.nan for values in counted])
 
 
-def read_levels(
-    plus: NDArray[Any], minus: NDArray[Any] | None, *, saturation_dn: float, scale: F4, offset: F4, good: Kept
-) -> F8:
+def calibration_of(dark: F4, responsivity: F4, usable: Kept, good: Kept) -> tuple[F4, F4, F4]:
+    """Return what samples are multiplied with and what is added; see `calib.kernels.calibration_of`."""
+    with np.errstate(divide="ignore"):
+        scale = np.where(usable.ravel(), np.float32(1) / responsivity.astype(np.float32), np.float32(np.nan))
+    return scale, -dark.astype(np.float32) * scale, np.where(good.ravel(), scale, np.float32(np.nan))
+
+
+def read_levels(plus: NDArray[Any], minus: NDArray[Any] | None, *, saturation_dn: float, scale: F4, offset: F4) -> F8:
     """Medians of the frames that `form_read` makes; see `calib.kernels.read_levels`."""
-    return frame_medians(form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset), good)
+    frames = form_read(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset)
+    return frame_medians(frames, np.ones(len(scale), np.bool_))
 
 
 def finish_frames(
@@ -251,7 +258,8 @@ def finish_frames(
     out: tuple[F4, F4, NDArray[np.uint8]],
 ) -> FinishedFrames:
     """Make final frames with errors and masks; see `calib.kernels.finish_frames`."""
-    shift = frame_shifts(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset, level=level, good=good)
+    counting = np.where(good, scale, np.float32(np.nan))
+    shift = frame_shifts(plus, minus, saturation_dn=saturation_dn, scale=counting, offset=offset, level=level)
     return finish_stretch(
         plus,
         minus,
@@ -276,10 +284,9 @@ def frame_shifts(
     scale: F4,
     offset: F4,
     level: F8,
-    good: Kept,
 ) -> F8:
     """Return what restores the level of frames; see `calib.kernels.frame_shifts`."""
-    return level - read_levels(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset, good=good)
+    return level - read_levels(plus, minus, saturation_dn=saturation_dn, scale=scale, offset=offset)
 
 
 def finish_stretch(
@@ -340,14 +347,16 @@ def zero_median(fit: TrimmedHalves, good: Kept, least: int) -> ZeroMedian:
     return ZeroMedian(value, first, second, second - first, fit.whole.mean - fit.whole.low_mean, medians, enough)
 
 
-def or_zero(values: F4) -> F4:
-    """Values with 0 where they are not finite; see `calib.kernels.or_zero`."""
-    return np.where(np.isfinite(values), values, np.float32(0))
+def less_known(values: F4, other: F4) -> F4:
+    """Values less the finite ones of others; see `calib.kernels.less_known`."""
+    known: F4 = np.where(np.isfinite(other), other, np.float32(0))
+    return values - known
 
 
 def scaled_sum_of_squares(errors: F4, variance: F4, scale: float) -> F4:
     """Variance to which squared errors are added; see `calib.kernels.scaled_sum_of_squares`."""
-    return or_zero(errors) ** 2 + np.float32(scale) * variance
+    known: F4 = np.where(np.isfinite(errors), errors, np.float32(0))
+    return known**2 + np.float32(scale) * variance
 
 
 def sample_noise(scale: F4, dark_error: F4, flat_error: F4, read_noise: float, gain: float) -> NoiseTerms:

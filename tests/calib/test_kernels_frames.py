@@ -149,6 +149,8 @@ def raw_of(n, n_pixels, dtype, *, seed=4):
     minus = rng.integers(9_000, 12_000, (n, n_pixels))
     plus = minus + rng.integers(2_000, 4_000, (n, n_pixels))
     plus[rng.random(plus.shape) < 0.01] = 60_000
+    if dtype in ("i2", "u1"):
+        plus, minus = plus // 400 - 10, minus // 400 - 10
     if np.dtype(dtype).kind == "f":
         plus = np.where(rng.random(plus.shape) < 0.01, np.nan, plus)
     return plus.astype(dtype), minus.astype(dtype)
@@ -156,7 +158,7 @@ def raw_of(n, n_pixels, dtype, *, seed=4):
 
 # By the number of pixels, frames are finished alone or in groups, the last of them shorter; some pixels are left over
 # from stretches and from vectors.
-@pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("dtype", ["u2", "i2", "u1", "i4", "f4", "f8"])
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("n_pixels", [1, 8, 1000, 40_007, 140_001])
 def test_final_frames_are_their_twin(dtype, single, n_pixels):
@@ -170,16 +172,18 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
 
     scale = np.where(rng.random(n_pixels) < 0.05, np.nan, spread(1, 0.05)).astype(np.float32)
     common = {
-        "saturation_dn": 52_200.0,
+        "saturation_dn": 139.5 if dtype in ("i2", "u1") else 52_200.0,
         "scale": scale,
         "offset": spread(-300, 10),
         "good": rng.random(n_pixels) > 0.1,
     }
     both = kernels, twins
-    levels = [t.read_levels(plus, minus, **common) for t in both]
+    calibration = {name: common[name] for name in ("saturation_dn", "offset")}
+    calibration["scale"] = np.where(common["good"], scale, np.float32(np.nan))
+    levels = [t.read_levels(plus, minus, **calibration) for t in both]
     np.testing.assert_allclose(levels[0], levels[1], rtol=1e-6, atol=2e-3)
     for hint in (np.array([levels[0][0], 20.0]), np.array([1e4, 1.0]), np.array([np.nan, 1.0])):
-        np.testing.assert_array_equal(kernels.read_levels(plus, minus, **common, hint=hint), levels[0])
+        np.testing.assert_array_equal(kernels.read_levels(plus, minus, **calibration, hint=hint), levels[0])
     level = levels[1].copy()
     level[3] = np.nan
     noise = NoiseTerms(spread(900, 10), spread(0.12, 0.01), spread(1e-3, 1e-4) ** 2)
@@ -208,7 +212,7 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
         np.testing.assert_array_equal(again.shift, found.shift)
     # Frames that are part of a larger array.
     spaced = [None if a is None else np.repeat(a, 2, axis=1)[:, ::2] for a in (plus, minus)]
-    np.testing.assert_array_equal(kernels.read_levels(*spaced, **common), levels[0])
+    np.testing.assert_array_equal(kernels.read_levels(*spaced, **calibration), levels[0])
     again = kernels.finish_frames(*spaced, **common, **rest, out=room())
     np.testing.assert_array_equal(again.value, found.value)
     # As it stands in a file: the same numbers, and the sums of their words.
@@ -222,16 +226,15 @@ def test_final_frames_are_their_twin(dtype, single, n_pixels):
         assert list(stored.sums) == words
     assert found.sums is None
     # Stretch by stretch it is the same, to the last bit.
-    shifts = {"level": level, "good": common["good"]}
-    calibration = {name: common[name] for name in ("saturation_dn", "scale", "offset")}
-    np.testing.assert_array_equal(kernels.frame_shifts(plus, minus, **calibration, **shifts), found.shift)
+    shifts = {**calibration, "level": level}
+    np.testing.assert_array_equal(kernels.frame_shifts(plus, minus, **shifts), found.shift)
     for hint in (np.array([found.shift[0], 5.0]), np.array([1e4, 1.0])):
-        again = kernels.frame_shifts(plus, minus, **calibration, **shifts, hint=hint)
+        again = kernels.frame_shifts(plus, minus, **shifts, hint=hint)
         np.testing.assert_array_equal(again, found.shift)
     spread_out = {name: rest[name] for name in ("noise", "flags", "saturated", "no_data")}
     for first, end in ((0, n_pixels), (n_pixels // 3, n_pixels), (0, n_pixels // 2), (n_pixels // 2, n_pixels // 2)):
         for rows in (slice(None), slice(0)):
-            given = {**calibration, **spread_out, "shift": found.shift}
+            given = {**calibration, **spread_out, "scale": scale, "shift": found.shift}
             outs = [
                 tuple(
                     np.empty((len(a[r]), end - first), a.dtype)
@@ -268,9 +271,9 @@ def test_levels_are_medians_however_they_leap(n_pixels, leaps, drift, seed):
         "scale": np.where(rng.random(n_pixels) < 0.05, np.nan, 1.01).astype(np.float32),
         "offset": rng.normal(-300, 10, n_pixels).astype(np.float32),
     }
-    good = rng.random(n_pixels) > 0.1
+    good = np.isfinite(given_too["scale"])
     for reads in ((plus, minus), (plus, None)):
-        found = kernels.read_levels(*reads, **given_too, good=good)
+        found = kernels.read_levels(*reads, **given_too)
         np.testing.assert_array_equal(found, kernels.frame_medians(kernels.form_read(*reads, **given_too), good))
 
 
@@ -301,9 +304,8 @@ def test_levels_do_not_depend_on_how_they_move(seed, n_pixels, jump, alternate, 
         plus[rng.integers(9)] = 60_000
     common = {
         "saturation_dn": 52_200.0,
-        "scale": np.ones(n_pixels, np.float32),
+        "scale": np.where(rng.random(n_pixels) < 0.9, 1, np.nan).astype(np.float32),
         "offset": rng.normal(-1000, 1, n_pixels).astype(np.float32),
-        "good": rng.random(n_pixels) < 0.9,
     }
     twin = twins.read_levels(plus, None, **common)
     for hint in (None, np.array([3000.0, 500.0]), np.array([0.0, np.inf]), np.array([np.inf, -1.0])):
@@ -335,11 +337,23 @@ def test_offsets_of_median_zero_are_their_twins(n):
     assert np.isfinite(found.medians).all()
 
 
+def test_a_pixel_is_calibrated_as_its_twin():
+    rng = np.random.default_rng(6)
+    dark, responsivity = rng.normal(300, 9, 1003), rng.normal(1, 0.1, 1003)
+    responsivity[5] = 0
+    usable, good = rng.random((2, 1003)) < 0.9
+    for kind in ("f4", ">f4", "f8"):
+        given_now = dark.astype(kind), responsivity.astype(kind), usable[:, None], usable & good
+        for found, twin in zip(kernels.calibration_of(*given_now), twins.calibration_of(*given_now), strict=True):
+            np.testing.assert_array_equal(found, twin)
+            assert found.dtype == np.float32
+
+
 def test_variances_are_their_twins():
     rng = np.random.default_rng(2)
     errors, variance = rng.normal(0, 5, (2, 1000)).astype(np.float32) ** 2
     errors[::7], errors[1::7], errors[2::7], variance[::5] = np.nan, np.inf, -np.inf, np.nan
-    np.testing.assert_array_equal(kernels.or_zero(errors), twins.or_zero(errors))
+    np.testing.assert_array_equal(kernels.less_known(variance, errors), twins.less_known(variance, errors))
     found, twin = (t.scaled_sum_of_squares(errors, variance, 0.95) for t in (kernels, twins))
     np.testing.assert_allclose(found, twin, rtol=3e-7)
     assert np.isnan(found).sum() == np.isnan(variance).sum()

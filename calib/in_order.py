@@ -1,0 +1,133 @@
+"""Threads that take what is to be done next from one list, and deliver what they make when its turn has come.
+
+Nobody gives out work or is told that a piece is ready. A piece is delivered by the thread that made it, from the cache
+of its core, and there are as many pieces in memory as threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["Job", "beforehand", "deliver_in_order"]
+
+Room = TypeVar("Room")
+Piece = TypeVar("Piece")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Room, Piece]):
+    """What one thread does at a time.
+
+    Attributes
+    ----------
+    work : callable
+        Makes a piece, given the thread's room.
+    delivers : bool
+        Whether the piece is to be delivered; what does not deliver prepares what later ones need.
+    """
+
+    work: Callable[[Room], Piece]
+    delivers: bool = True
+
+
+def beforehand(make: Callable[[], T]) -> tuple[Job[object, None], Future[T]]:
+    """Return a job that makes what later ones need, and where these find it or why it could not be made."""
+    made: Future[T] = Future()
+
+    def work(_room: object) -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+            raise
+
+    return Job(work, delivers=False), made
+
+
+def deliver_in_order(jobs: Iterator[Job[Room, Piece]], rooms: Sequence[Room], deliver: Callable[[Piece], None]) -> None:
+    """Do jobs on as many threads as there are rooms, the calling one among them; deliver pieces in the order of jobs.
+
+    Parameters
+    ----------
+    jobs : iterator of Job
+        Asked by one thread at a time for what is to be done next. What a job waits for must come before it.
+    rooms : sequence
+        Each belongs to one thread, which uses it again when it has delivered what is in it.
+    deliver : callable
+        Called by one thread at a time.
+
+    Raises
+    ------
+    Exception
+        The first that a job, their iterator or ``deliver`` has raised, when no thread is at work any more. What could
+        still be made of the pieces before it has been delivered.
+    """
+    line = _Line(jobs, deliver)
+    others: list[threading.Thread] = []
+    try:
+        for room in rooms[1:]:
+            thread = threading.Thread(target=line.work, args=(room,))
+            thread.start()
+            others.append(thread)
+        line.work(rooms[0])
+        for thread in others:
+            thread.join()
+    except BaseException as error:  # interrupted while nothing was to be done, or there are too many threads
+        line.fail(error)
+        for thread in others:
+            thread.join()
+        raise
+    if line.error is not None:
+        raise line.error
+
+
+class _Line(Generic[Room, Piece]):
+    def __init__(self, jobs: Iterator[Job[Room, Piece]], deliver: Callable[[Piece], None]) -> None:
+        self.error: BaseException | None = None
+        self._jobs = jobs
+        self._deliver = deliver
+        self._taking = threading.Lock()
+        self._turns = threading.Condition()
+        # Number of the piece to be taken next, and of the one to be delivered next.
+        self._taken = 0
+        self._turn = 0
+
+    def work(self, room: Room) -> None:
+        """Do jobs until there are no more, or one has failed."""
+        try:
+            while self.error is None:
+                with self._taking:
+                    job = next(self._jobs, None)
+                    number = self._taken
+                    if job is None:
+                        return
+                    self._taken += job.delivers
+                piece = job.work(room)
+                if job.delivers and not self._deliver_at(number, piece):
+                    return
+        except BaseException as error:  # an interrupt reaches one thread alone, and is to end all
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Let nothing more be begun."""
+        with self._turns:
+            self.error = self.error or error
+            self._turns.notify_all()
+
+    def _deliver_at(self, number: int, piece: Piece) -> bool:
+        if self._turn != number:
+            with self._turns:
+                self._turns.wait_for(lambda: self._turn == number or self.error is not None)
+                # A piece before this one was not made: this one's turn will not come.
+                if self._turn != number:
+                    return False
+        self._deliver(piece)
+        with self._turns:
+            self._turn = number + 1
+            self._turns.notify_all()
+        return True
