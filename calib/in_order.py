@@ -35,55 +35,62 @@ class Job(Generic[Room, Piece]):
     delivers: bool = True
 
 
-def beforehand(make: Callable[[], T]) -> tuple[Job[object, None], Future[T]]:
+def beforehand(make: Callable[[], T], made: Future[T] | None = None) -> tuple[Job[object, None], Future[T]]:
     """Return a job that makes what later ones need, and where these find it or why it could not be made."""
-    made: Future[T] = Future()
+    found: Future[T] = Future() if made is None else made
 
     def work(_room: object) -> None:
         try:
-            made.set_result(make())
+            result = make()
         except BaseException as error:
-            made.set_exception(error)
+            found.set_exception(error)
             raise
+        found.set_result(result)
 
-    return Job(work, delivers=False), made
+    return Job(work, delivers=False), found
 
 
 def deliver_in_order(jobs: Iterator[Job[Room, Piece]], rooms: Sequence[Room], deliver: Callable[[Piece], None]) -> None:
-    """Do jobs on as many threads as there are rooms, the calling one among them; deliver pieces in the order of jobs.
+    """Do jobs on as many threads as there are rooms, and deliver their pieces in the order of the jobs.
+
+    The calling thread waits: it alone is interrupted, and nobody waits for what it would have left undone.
 
     Parameters
     ----------
     jobs : iterator of Job
-        Asked by one thread at a time for what is to be done next. What a job waits for must come before it.
+        Asked by one thread at a time for what is to be done next, and not again when it has raised. What a job, or the
+        iterator, waits for must come before it.
     rooms : sequence
         Each belongs to one thread, which uses it again when it has delivered what is in it.
     deliver : callable
-        Called by one thread at a time.
+        Called by one thread at a time, not always the same.
 
     Raises
     ------
     Exception
-        The first that a job, their iterator or ``deliver`` has raised, when no thread is at work any more. What could
-        still be made of the pieces before it has been delivered.
+        The first that a job, their iterator or ``deliver`` has raised, when no thread is at work any more. Of the
+        pieces before it the first ones have been delivered, up to those that were still being made.
     """
     line = _Line(jobs, deliver)
-    others: list[threading.Thread] = []
+    threads = [threading.Thread(target=line.work, args=(room,)) for room in rooms]
     try:
-        for room in rooms[1:]:
-            thread = threading.Thread(target=line.work, args=(room,))
+        for thread in threads:
             thread.start()
-            others.append(thread)
-        line.work(rooms[0])
-        for thread in others:
+        for thread in threads:
             thread.join()
-    except BaseException as error:  # interrupted while nothing was to be done, or there are too many threads
+    except BaseException as error:  # interrupted, or there are too many threads
         line.fail(error)
-        for thread in others:
-            thread.join()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
         raise
-    if line.error is not None:
-        raise line.error
+    error_found = line.error
+    if error_found is not None:
+        try:
+            raise error_found
+        finally:
+            # Or what was being worked on would stay in memory in a circle of an error and where it came from.
+            del line, error_found
 
 
 class _Line(Generic[Room, Piece]):
@@ -100,18 +107,28 @@ class _Line(Generic[Room, Piece]):
     def work(self, room: Room) -> None:
         """Do jobs until there are no more, or one has failed."""
         try:
-            while self.error is None:
-                with self._taking:
-                    job = next(self._jobs, None)
-                    number = self._taken
-                    if job is None:
-                        return
-                    self._taken += job.delivers
+            while (taken := self._take()) is not None:
+                job, number = taken
                 piece = job.work(room)
                 if job.delivers and not self._deliver_at(number, piece):
                     return
-        except BaseException as error:  # an interrupt reaches one thread alone, and is to end all
+        except BaseException as error:
             self.fail(error)
+
+    def _take(self) -> tuple[Job[Room, Piece], int] | None:
+        with self._taking:
+            # Whoever waited here while another failed must not ask: what is next may wait for what never comes.
+            if self.error is not None:
+                return None
+            try:
+                job = next(self._jobs, None)
+            except BaseException as error:
+                self.fail(error)
+                return None
+            number = self._taken
+            if job is not None:
+                self._taken += job.delivers
+        return None if job is None else (job, number)
 
     def fail(self, error: BaseException) -> None:
         """Let nothing more be begun."""

@@ -113,7 +113,8 @@ def calibrate_scan(
         Block → a person's verdict.
     sink : callable, optional
         Receives the final frames, a few at a time and in order, and of large frames a stretch of each of a few; their
-        arrays are used again after it returns. Should a later block fail, it has received the first frames.
+        arrays are used again after it returns. It is called by one thread at a time, not always the same. Should a
+        later block fail, it has received the first frames.
     errors : bool
         Whether the final frames get errors.
     big_endian : bool

@@ -60,7 +60,7 @@ def _jobs(blocks: list[_Block]) -> Iterator[Job[object, None]]:
             yield from block.levels()
         # A block is concluded when its last pixels have had time to be trimmed: nobody waits for another.
         if before is not None:
-            yield before.conclude
+            yield before.conclude()
         if block is not None:
             yield from block.trims()
         before = block
@@ -71,8 +71,6 @@ class _Block:
 
     Attributes
     ----------
-    conclude : Job
-        The last one; it waits for all others of the block.
     offset : Future of SkyOffset
     """
 
@@ -86,7 +84,7 @@ class _Block:
         profile: Profile,
         release: Callable[[int, int], None],
     ) -> None:
-        self.conclude, self.offset = beforehand(self._concluded)
+        self.offset: Future[SkyOffset] = Future()
         self._reads, self._first, self._end = reads, first, end
         self._level, self._hint = level[first:end], hint
         self._profile, self._release = profile, release
@@ -120,6 +118,11 @@ class _Block:
         self._waiting = [trimmed for _, trimmed in parts]
         for job, _ in parts:
             yield job
+
+    def conclude(self) -> Job[object, None]:
+        """Return the last job, which waits for all others of the block."""
+        # Not kept here: the raw frames would be in a circle of references, and stay until somebody looks for those.
+        return beforehand(self._concluded, self.offset)[0]
 
     def _take_levels(self, first: int, end: int) -> None:
         start = self._first

@@ -174,7 +174,8 @@ def trimming_code(n: int, cut: int, cut_first: int, cut_second: int) -> Any:
     object
         Its ``address`` serves `call_on_tile`; it writes the sum of the kept samples, of their squares, of their lower
         half (the larger one of an odd number), the lowest and highest kept sample, the sums of the halves' kept
-        samples, and the highest sample of all: eight rows. Samples are added in the order of rank.
+        samples, and the highest sample of all: eight rows. In which order samples are added depends on the parameters
+        alone.
     """
     width = TILE
 

@@ -257,7 +257,7 @@ class TrimmedReads:
     Parameters
     ----------
     plus, minus, saturation_dn, scale, offset
-        As in `calib.kernels.form_read`; at least two frames.
+        As in `calib.kernels.form_read`, frames contiguous; at least two frames.
     levels, alpha
         As in `trimmed_mean`; the levels need not be there before pixels are trimmed.
 

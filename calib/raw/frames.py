@@ -109,13 +109,13 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
             verify_sums(buffer, hdu)
         found = pick(hdus, profile)
         header_says = identity(path, found, profile)
-        n = header_says.n_frames
+        n, order = header_says.n_frames, []
         optional_time = header_says.obs_type.startswith("supplied-")
         if isinstance(profile.layout, CubeLayout):
             # Read while the content is still hashed.
             time_mjd, ra_deg, dec_deg = _frame_table(buffer, found, n, profile.layout, optional=optional_time)
             _refuse_contradiction(time_mjd, header_says.start_mjd, profile.layout.time_column)
-            notes += ["frames are not in the order of time"] * bool(np.any(np.diff(time_mjd) < 0))
+            order = ["frames are not in the order of time"] * bool(np.any(np.diff(time_mjd) < 0))
         else:
             ra, dec = sky_position(found, (profile.layout.ra_card, profile.layout.dec_card))
             start = np.nan if header_says.start_mjd is None else header_says.start_mjd
@@ -123,7 +123,7 @@ def read_frames(path: Path | str, profile: Profile) -> RawFrames:
         # The room of the bytes may become that of the frames.
         digest = hashed.result()
         raw = _images(buffer, found, profile)
-        notes += _usable(raw, profile)
+        notes += _usable(raw, profile) + order
         frames = RawFrames(raw, time_mjd, ra_deg, dec_deg, digest, tuple(notes))
     return frames
 

@@ -47,32 +47,48 @@ def test_pieces_are_delivered_in_order_each_from_its_own_room(pauses, silent, th
     assert sorted(itertools.chain(*rooms)) == delivered
 
 
-def test_an_interrupt_while_others_end_waits_for_them(monkeypatch):
+def test_an_interrupt_waits_for_what_is_under_way(monkeypatch):
     begun, ended = threading.Event(), []
 
-    def slow(_room):
+    def slow(room):
         begun.set()
         time.sleep(0.05)
-        ended.append(True)
+        ended.append(room)
 
-    def jobs():
-        yield Job(slow, delivers=False)
-        # The thread that is here is the other one, and has nothing more to do.
-        begun.wait(10)
-
-    join = threading.Thread.join
-    calls = []
+    join, calls = threading.Thread.join, []
 
     def interrupted(thread, timeout=None):
         calls.append(thread)
         if len(calls) == 1:
+            begun.wait(10)
             raise KeyboardInterrupt
         join(thread, timeout)
 
     monkeypatch.setattr(threading.Thread, "join", interrupted)
+    before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        deliver_in_order(jobs(), [None, None], lambda made: None)
-    assert ended == [True]
+        deliver_in_order(iter([Job(slow, delivers=False)] * 1000), [0, 1], lambda made: None)
+    # None was begun after it.
+    assert 1 <= len(ended) <= 4
+    assert threading.active_count() == before
+
+
+def test_whoever_waited_while_the_list_failed_does_not_ask_it_again():
+    # What the next part of the list waits for is made by a job that never comes.
+    never, first_made = beforehand(lambda: None)[1], threading.Event()
+
+    def fail():
+        first_made.wait(10)
+        time.sleep(0.05)
+        raise OSError("disk full")
+        yield
+
+    def waits_for_ever():
+        yield never.result()
+
+    jobs = itertools.chain([Job(lambda _room: first_made.set(), delivers=False)], fail(), waits_for_ever())
+    with pytest.raises(OSError, match="disk full"):
+        deliver_in_order(jobs, [0, 1], lambda made: None)
 
 
 def test_too_many_threads_end_with_their_error(monkeypatch):

@@ -1,6 +1,9 @@
 """Scans: what a final frame is, number by number, and whose sky offset it received."""
 
+import gc
 import math
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -440,6 +443,36 @@ def test_a_block_that_fails_ends_the_scan_with_its_error(monkeypatch):
     monkeypatch.setattr(Reads, "levels", fail)
     with pytest.raises(MemoryError, match="last block"):
         Run()
+
+
+@pytest.mark.parametrize("errors", [False, True])
+def test_room_that_is_not_there_ends_the_scan_with_its_error(errors, monkeypatch):
+    begun = Reads.trimmed
+
+    def fail(self, first, *rest):
+        if first < BLOCKS[1][0]:
+            return begun(self, first, *rest)
+        time.sleep(0.2)
+        raise MemoryError("no room for another block")
+
+    monkeypatch.setattr(Reads, "trimmed", fail)
+    with pytest.raises(MemoryError, match="another block"):
+        Run(errors=errors)
+
+
+def test_a_scan_that_is_done_keeps_no_raw_frames(quiet):
+    raw = {name: frames.copy() for name, frames in quiet.raw.items()}
+    held = [weakref.ref(frames) for frames in raw.values()]
+    given = {"dark": quiet.dark, "canonical": quiet.canonical, "profile": PROFILE}
+    gc.collect()
+    gc.disable()
+    try:
+        result = calibrate_scan(raw, band="H", read="R2-R1", **given)
+        del raw
+        assert [frames() for frames in held] == [None, None]
+        assert result.blocks
+    finally:
+        gc.enable()
 
 
 def test_frames_without_errors_have_the_same_values_and_masks(quiet):
