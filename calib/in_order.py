@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Job", "beforehand", "deliver_in_order"]
+__all__ = ["Job", "beforehand", "deliver_in_order", "result_of"]
 
 Room = TypeVar("Room")
 Piece = TypeVar("Piece")
 T = TypeVar("T")
+
+# Who waits for another thread looks up so often whether all has come to an end.
+_LOOK_UP_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Job(Generic[Room, Piece]):
 
 
 def beforehand(make: Callable[[], T], made: Future[T] | None = None) -> tuple[Job[object, None], Future[T]]:
-    """Return a job that makes what later ones need, and where these find it or why it could not be made."""
+    """Return a job that makes what later ones need, and where `result_of` finds it or why it could not be made."""
     found: Future[T] = Future() if made is None else made
 
     def work(_room: object) -> None:
@@ -50,16 +53,31 @@ def beforehand(make: Callable[[], T], made: Future[T] | None = None) -> tuple[Jo
     return Job(work, delivers=False), found
 
 
-def deliver_in_order(jobs: Iterator[Job[Room, Piece]], rooms: Sequence[Room], deliver: Callable[[Piece], None]) -> None:
-    """Do jobs on as many threads as there are rooms, and deliver their pieces in the order of the jobs.
+def result_of(made: Future[T]) -> T:
+    """Return what a job has made beforehand, once it has.
 
-    The calling thread waits: it alone is interrupted, and nobody waits for what it would have left undone.
+    Raises
+    ------
+    Exception
+        What the job has raised; or, in a thread of `deliver_in_order`, the error that ends all, so that nobody waits
+        for what was taken by a thread that was interrupted before it could begin.
+    """
+    while not made.done():
+        wait((made,), timeout=_LOOK_UP_S)
+        line = getattr(_here, "line", None)
+        if line is not None and line.error is not None and not made.done():
+            raise line.error
+    return made.result()
+
+
+def deliver_in_order(jobs: Iterator[Job[Room, Piece]], rooms: Sequence[Room], deliver: Callable[[Piece], None]) -> None:
+    """Do jobs on as many threads as there are rooms, the calling one among them; deliver pieces in the order of jobs.
 
     Parameters
     ----------
     jobs : iterator of Job
         Asked by one thread at a time for what is to be done next, and not again when it has raised. What a job, or the
-        iterator, waits for must come before it.
+        iterator, waits for (`result_of`) must come before it.
     rooms : sequence
         Each belongs to one thread, which uses it again when it has delivered what is in it.
     deliver : callable
@@ -72,25 +90,29 @@ def deliver_in_order(jobs: Iterator[Job[Room, Piece]], rooms: Sequence[Room], de
         pieces before it the first ones have been delivered, up to those that were still being made.
     """
     line = _Line(jobs, deliver)
-    threads = [threading.Thread(target=line.work, args=(room,)) for room in rooms]
+    others = [threading.Thread(target=line.work, args=(room,)) for room in rooms[1:]]
     try:
-        for thread in threads:
+        for thread in others:
             thread.start()
-        for thread in threads:
+        line.work(rooms[0])
+        for thread in others:
             thread.join()
-    except BaseException as error:  # interrupted, or there are too many threads
+    except BaseException as error:  # interrupted where there was no job, or there are too many threads
         line.fail(error)
-        for thread in threads:
+        for thread in others:
             if thread.ident is not None:
                 thread.join()
         raise
-    error_found = line.error
-    if error_found is not None:
+    found = line.error
+    if found is not None:
         try:
-            raise error_found
+            raise found
         finally:
             # Or what was being worked on would stay in memory in a circle of an error and where it came from.
-            del line, error_found
+            del line, found
+
+
+_here = threading.local()
 
 
 class _Line(Generic[Room, Piece]):
@@ -106,7 +128,9 @@ class _Line(Generic[Room, Piece]):
 
     def work(self, room: Room) -> None:
         """Do jobs until there are no more, or one has failed."""
+        before = getattr(_here, "line", None)
         try:
+            _here.line = self
             while (taken := self._take()) is not None:
                 job, number = taken
                 piece = job.work(room)
@@ -114,6 +138,8 @@ class _Line(Generic[Room, Piece]):
                     return
         except BaseException as error:
             self.fail(error)
+        finally:
+            _here.line = before
 
     def _take(self) -> tuple[Job[Room, Piece], int] | None:
         with self._taking:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from calib.checks import Verdict, evaluate
 from calib.dark import mask_sentinels
 from calib.flags import flag, usable
-from calib.in_order import beforehand, deliver_in_order
+from calib.in_order import beforehand, deliver_in_order, result_of
 from calib.kernels import calibration_of, less_known
 from calib.profile import Profile, SkySettings
 from calib.scan_blocks import sky_offsets
@@ -160,7 +160,7 @@ def calibrate_scan(
 
     def judged(k: int) -> Verdict:
         while len(verdicts) <= k:
-            o, ruling = underway[len(verdicts)].result(), (rulings or {}).get(len(verdicts))
+            o, ruling = result_of(underway[len(verdicts)]), (rulings or {}).get(len(verdicts))
             found = judge_offset(evaluate("sky_offset", o.values, limits), o.level_dn)
             verdicts.append(with_ruling(found, ruling))
         return verdicts[k]
@@ -180,7 +180,7 @@ def calibrate_scan(
 
     def common(k: int) -> Callable[[], Final]:
         used.append(serving(k))
-        return functools.partial(finals.of, k, used[k], underway[used[k]].result())
+        return functools.partial(finals.of, k, used[k], result_of(underway[used[k]]))
 
     apart = profile.sky.leave_one_out or profile.sky.trend_degree > 0
     last_pass = LastPass(reads, bounds, level, shift, apart, release or _keep)
@@ -230,7 +230,7 @@ class _Finals:
             if own and serving.n_frames == 1:
                 # A frame that is its own offset takes all of itself away: nothing is measured, so nothing has an error.
                 bits = bits | np.uint8(flag("NODATA"))
-        terms = NO_NOISE if self.noise is None else self.noise.result().of(error, own_share=share)
+        terms = NO_NOISE if self.noise is None else result_of(self.noise).of(error, own_share=share)
         return Final(offset, terms, bits, np.array([0, self.hint[1]]), first, others, trend)
 
 

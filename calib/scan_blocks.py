@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.in_order import Job, beforehand
+from calib.in_order import Job, beforehand, result_of
 from calib.kernels import TrimmedReads
 from calib.kernels.compiled import THREADS, TILE, shares
 from calib.profile import Profile
@@ -153,4 +153,4 @@ class _Block:
 
 def _results(futures: list[Future[Any]]) -> None:
     for future in futures:
-        future.result()
+        result_of(future)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.in_order import Job, beforehand
+from calib.in_order import Job, beforehand, result_of
 from calib.kernels import FinishedFrames
 from calib.kernels.compiled import THREADS
 from calib.kernels.finishing import TOGETHER
@@ -144,7 +144,7 @@ class LastPass:
             yield group if isinstance(group, Job) else Job(functools.partial(self._finish, *group))
 
     def _finish(self, first: int, end: int, shared: Future[Final], room: Room) -> CalibratedBlock:
-        made = self.reads.finish(first, end, self.level[first:end], shared.result(), room)
+        made = self.reads.finish(first, end, self.level[first:end], result_of(shared), room)
         self.shift[first:end] = made.shift
         return CalibratedBlock.of(first, 0, made)
 
@@ -167,10 +167,10 @@ class LastPass:
             before = lifted
 
     def _lift(self, first: int, end: int, shared: Future[Final]) -> Lifted:
-        found = self.reads.lift(first, end, self.level[first:end], shared.result())
+        found = self.reads.lift(first, end, self.level[first:end], result_of(shared))
         self.shift[first:end] = found.shift
         return found
 
     def _finish_stretch(self, start: int, stop: int, some: Future[Lifted], room: Room) -> CalibratedBlock:
-        frames = some.result()
+        frames = result_of(some)
         return CalibratedBlock.of(frames.first, start, self.reads.finish_stretch(frames, start, stop, room))
