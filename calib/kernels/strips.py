@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from calib.kernels.compiled import TILE, kernel
 from calib.kernels.lanes import LANES, Lanes, all_lanes, call_by_name
 from calib.kernels.prefetching import LINE_BYTES, prefetch_place
-from calib.kernels.taking import finite, nonzero, take_lanes
+from calib.kernels.taking import COUNTS, finite, nonzero, take_lanes
 
 __all__ = ["final_strips", "first_strips", "form_strips", "take_strips"]
 
@@ -193,7 +193,6 @@ class _Samples:
 # Samples about a median -----------------------------------------------------------------------------------------------
 
 _TWO_COUNTS = types.UniTuple(types.int64, 2)
-_THREE_COUNTS = types.UniTuple(types.int64, 3)
 
 
 @intrinsic
@@ -286,9 +285,9 @@ def _first_strip(_typing, taking, finishing, k, i, taken, n):  # type: ignore[no
         samples.store("value", samples.known(values, there))
         samples.store_bits(there, full)
         place = builder.gep(context.make_array(signature.args[4])(context, builder, arguments[4]).data, [arguments[5]])
-        return context.make_tuple(builder, _THREE_COUNTS, samples.take(values, there, place))
+        return context.make_tuple(builder, COUNTS, samples.take(values, there, place))
 
-    return _THREE_COUNTS(taking, finishing, k, i, taken, n), code
+    return COUNTS(taking, finishing, k, i, taken, n), code
 
 
 @kernel

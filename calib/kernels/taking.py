@@ -16,6 +16,7 @@ from calib.kernels.compiled import kernel
 from calib.kernels.lanes import all_lanes, call_by_name
 
 __all__ = [
+    "COUNTS",
     "SPARE",
     "VECTOR_BYTES",
     "finite",
@@ -62,7 +63,8 @@ def nonzero(builder: ir.IRBuilder, values: Any) -> Any:
 def take_lanes(builder: ir.IRBuilder, values: Any, valid: Any, low: Any, high: Any, place: Any) -> list[Any]:
     """Write the valid lanes in [low, high] from ``place`` on; return how many lie up to ``high``, there, and are valid.
 
-    Truths about lanes are dear: they are made in few places of a processor, and counted in another.
+    Two comparisons say as much as three, of which a processor does few at a time: below are those up to ``high`` that
+    are not in the range.
     """
     counted = ir.IntType(values.type.count)
     le, ge = builder.fcmp_ordered("<=", values, high), builder.fcmp_ordered(">=", values, low)
@@ -75,7 +77,7 @@ def take_lanes(builder: ir.IRBuilder, values: Any, valid: Any, low: Any, high: A
     ]
 
 
-_COUNTS = types.UniTuple(types.int64, 3)
+COUNTS = types.UniTuple(types.int64, 3)
 
 
 @intrinsic
@@ -101,9 +103,9 @@ def _take_strip(_typing, source, good, i, low, high, taken, n):  # type: ignore[
         if good != types.none:
             valid = builder.and_(valid, nonzero(builder, load(1, ir.IntType(8))))
         counts = take_lanes(builder, values, valid, lowest, highest, place(5, arguments[6]))
-        return context.make_tuple(builder, _COUNTS, counts)
+        return context.make_tuple(builder, COUNTS, counts)
 
-    return _COUNTS(source, good, i, low, high, taken, n), code
+    return COUNTS(source, good, i, low, high, taken, n), code
 
 
 @kernel
